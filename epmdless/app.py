@@ -1,0 +1,316 @@
+"""The process: builds everything from a configuration, and deals with signals, reload and the end.
+
+Whatever can be wrong is found before anything is served: the configuration is read and checked, the
+chain is built, every socket is opened, and only then the first answer is given.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import trio
+
+from epmdless import __version__
+from epmdless import log as logs
+from epmdless.addresses import ListenPlan
+from epmdless.config import METRICS_PORT, Config
+from epmdless.epmd.desk import Settings
+from epmdless.epmd.server import EpmdServer, Timing
+from epmdless.errors import ConfigError, EpmdlessError, ListenError
+from epmdless.log import Log
+from epmdless.metrics import Metrics
+from epmdless.net.listeners import endpoint_of, open_listeners, raise_descriptor_limit
+from epmdless.net.systemd import InheritedSocket, Notifier, inherited_sockets
+from epmdless.policy import AccessList
+from epmdless.registry import Registry
+from epmdless.resolve.build import build_chain
+
+STATUS_SECONDS = 10.0
+"""Seconds between the lines that ``systemctl status`` shows."""
+
+METRICS_SOCKET = "metrics"
+"""The name of a handed-over socket (FileDescriptorName=) that serves metrics; any other serves EPMD."""
+
+EXIT_OK = 0
+EXIT_FAILURE = 1
+EXIT_CONFIG = 2
+
+
+class Loaded(NamedTuple):
+    """A configuration that was read, where to listen, and where it came from."""
+
+    config: Config
+    listen: ListenPlan
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How the process was called, as far as it is no matter of the configuration.
+
+    :ivar load: reads the configuration; called again at each SIGHUP. Raises ConfigError.
+    :ivar listeners: EPMD sockets that are open already; None: open them, or take systemd's.
+    :ivar level: the log level, in place of the configuration's.
+    :ivar delays: the reference's ``-delay_accept`` and ``-delay_write``, in seconds.
+    :ivar on_ready: called once lookups are answered.
+    """
+
+    load: Callable[[], Loaded]
+    listeners: Sequence[socket.socket] | None = None
+    level: str | None = None
+    syslog: bool = False
+    delays: tuple[float, float] = (0.0, 0.0)
+    on_ready: Callable[[], None] = field(default=lambda: None)
+
+
+def run(launch: Launch) -> int:
+    """Serve until a signal or a KILL request ends it.
+
+    :returns: the exit status: 0 after a clean stop, 1 if something cannot be listened on, 2 for a bad
+        configuration; what is wrong stands on stderr.
+    """
+    try:
+        loaded = launch.load()
+        app = App(launch, loaded)
+    except ConfigError as error:
+        sys.stderr.write(f"epmdless: {error}\n")
+        return EXIT_CONFIG
+    except ListenError as error:
+        sys.stderr.write(f"epmdless: {error}\n")
+        return EXIT_FAILURE
+    try:
+        trio.run(app.main)
+    finally:
+        app.close()
+    return EXIT_OK
+
+
+class App:
+    """One process's worth of epmdless.
+
+    :raises ConfigError: something that only shows when it is built: no DNS server, say.
+    :raises ListenError: an address cannot be listened on.
+    """
+
+    def __init__(self, launch: Launch, loaded: Loaded) -> None:
+        self._launch = launch
+        self._loaded = loaded
+        self._counts = Metrics()
+        self._log: Log = self._configure_log(loaded.config)
+        self._registry = Registry()
+        self._notifier = Notifier(os.environ)
+        limit = raise_descriptor_limit()
+        settings = self._settings(loaded.config)
+        self._inherited = inherited_sockets(os.environ)
+        self._fixed = [s.listener for s in self._inherited if s.name != METRICS_SOCKET]
+        self._fixed += launch.listeners or ()
+        self._status_listeners: list[socket.socket] = []
+        self._listeners: list[socket.socket] = list(self._fixed)
+        try:
+            if not self._fixed:
+                self._listeners = self._open(loaded.listen)
+            self._status_listeners = self._open_status(loaded.config, self._inherited)
+        except BaseException:
+            self.close()
+            raise
+        self._check_that_something_is_served()
+        self._server = EpmdServer(
+            self._registry,
+            settings,
+            self._timing(loaded.config),
+            self._counts,
+            self._log,
+            descriptor_limit=limit,
+        )
+        self._status_scope = trio.CancelScope()
+        self._ready = False
+
+    async def main(self) -> None:
+        """Serve; returns when a signal or a KILL request ends it."""
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+            async with trio.open_nursery() as self._nursery:
+                if self._listeners:
+                    await self._nursery.start(self._serve_epmd)
+                if self._status_listeners:
+                    await self._nursery.start(self._serve_status)
+                self._nursery.start_soon(self._keep_alive)
+                self._announce()
+                await self._obey(signals)
+                self._notifier.stopping()
+                self._nursery.cancel_scope.cancel()
+        self._log.info("stopped", registered=len(self._registry))
+
+    def close(self) -> None:
+        """Close the listening sockets."""
+        for listener in (*self._listeners, *self._status_listeners):
+            listener.close()
+
+    async def _serve_epmd(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        await self._server.serve(self._listeners, task_status=task_status)
+        self._nursery.cancel_scope.cancel()
+
+    def _announce(self) -> None:
+        gc.collect()
+        gc.freeze()  # what was built lives for ever: no later collection needs to look at it
+        self._ready = True
+        self._log.info(
+            "started",
+            version=__version__,
+            listen=[str(endpoint_of(listener)) for listener in self._listeners],
+            chain=self._loaded.config.resolve.chain,
+            configuration=self._loaded.source,
+            pid=os.getpid(),
+        )
+        self._warn_of_unreachable_loopback()
+        self._notifier.ready(self._status_line())
+        self._launch.on_ready()
+
+    def _warn_of_unreachable_loopback(self) -> None:
+        hosts = {endpoint_of(listener).host for listener in self._listeners}
+        if self._listeners and not hosts & {"0.0.0.0", "::", "127.0.0.1", "::1"}:
+            self._log.warning("no loopback address among those listened on: no node can register here")
+
+    async def _obey(self, signals: AsyncIterator[int]) -> None:
+        async for number in signals:
+            if number == signal.SIGHUP:
+                await self._reload()
+            else:
+                self._log.info("stopping", signal=signal.Signals(number).name)
+                return
+
+    async def _keep_alive(self) -> None:
+        """Tell the service manager how things are, and that they are."""
+        watchdog = self._notifier.watchdog_seconds
+        pause = min(STATUS_SECONDS, watchdog / 2) if watchdog else STATUS_SECONDS
+        while True:
+            await trio.sleep(pause)
+            self._notifier.status(self._status_line())
+            self._notifier.alive()
+
+    def _status_line(self) -> str:
+        return f"{len(self._registry)} nodes registered"
+
+    # Reload.
+
+    async def _reload(self) -> None:
+        """Read the configuration again; on any mistake the running one stays, whole."""
+        self._notifier.reloading()
+        try:
+            loaded = self._launch.load()
+            settings = self._settings(loaded.config)
+            listeners = self._changed_listeners(loaded)
+        except EpmdlessError as error:
+            self._log.error("configuration not reloaded", error=str(error))
+        else:
+            self._loaded = loaded
+            self._log = self._configure_log(loaded.config)
+            self._server.reconfigure(settings, self._timing(loaded.config))
+            self._swap_listeners(listeners)
+            await self._swap_status(loaded.config)
+            self._log.info(
+                "configuration reloaded",
+                configuration=loaded.source,
+                listen=[str(endpoint_of(listener)) for listener in self._listeners],
+                chain=loaded.config.resolve.chain,
+            )
+        self._notifier.ready(self._status_line())
+
+    def _changed_listeners(self, loaded: Loaded) -> list[socket.socket]:
+        """The listeners under another plan: those that stay, and new ones, opened.
+
+        :raises ListenError: a new one cannot be opened; the old ones are untouched.
+        """
+        if self._fixed or loaded.listen == self._loaded.listen:
+            return self._listeners
+        wanted = {*loaded.listen.required, *loaded.listen.optional}
+        staying = [listener for listener in self._listeners if endpoint_of(listener) in wanted]
+        open_now = {endpoint_of(listener) for listener in staying}
+        missing = ListenPlan(
+            tuple(e for e in loaded.listen.required if e not in open_now),
+            tuple(e for e in loaded.listen.optional if e not in open_now),
+        )
+        if not staying or missing.required:
+            return staying + self._open(missing)
+        return staying
+
+    def _swap_listeners(self, listeners: list[socket.socket]) -> None:
+        leaving = [listener for listener in self._listeners if listener not in listeners]
+        self._listeners = listeners
+        self._server.listen_on(listeners)
+        for listener in leaving:
+            listener.close()
+
+    async def _swap_status(self, config: Config) -> None:
+        wanted = config.metrics.listen
+        current = [endpoint_of(listener) for listener in self._status_listeners]
+        if [wanted.endpoint(METRICS_PORT)] == current if wanted else not current:
+            return
+        self._status_scope.cancel()
+        try:
+            self._status_listeners = self._open_status(config, ())
+        except ListenError as error:
+            self._status_listeners = []
+            self._log.error("metrics are not served", error=str(error))
+        if self._status_listeners:
+            await self._nursery.start(self._serve_status)
+
+    # Building.
+
+    def _configure_log(self, config: Config) -> Log:
+        return logs.configure(
+            self._launch.level or config.log.level, config.log.format, syslog=self._launch.syslog
+        )
+
+    def _settings(self, config: Config) -> Settings:
+        access = config.epmd.access
+        relaxed = config.epmd.relaxed_command_check
+        if relaxed is None:
+            relaxed = "ERL_EPMD_RELAXED_COMMAND_CHECK" in os.environ
+        return Settings(
+            chain=build_chain(config.resolve, self._registry, self._counts, self._log),
+            scheme=config.resolve.scheme.build(),
+            host=config.resolve.host or os.uname().nodename,
+            on_mismatch=config.resolve.on_mismatch,
+            relaxed_command_check=relaxed,
+            lookup_access=None if access.lookup is None else AccessList(access.lookup),
+            names_access=None if access.names is None else AccessList(access.names),
+        )
+
+    def _timing(self, config: Config) -> Timing:
+        return Timing(config.epmd.packet_timeout, *self._launch.delays)
+
+    def _open(self, plan: ListenPlan) -> list[socket.socket]:
+        if not plan.required and not plan.optional:
+            return []
+        return open_listeners(plan.required, plan.optional, self._log)
+
+    def _open_status(self, config: Config, inherited: Sequence[InheritedSocket]) -> list[socket.socket]:
+        handed = [s.listener for s in inherited if s.name == METRICS_SOCKET]
+        if handed or config.metrics.listen is None:
+            return handed
+        return self._open(ListenPlan((config.metrics.listen.endpoint(METRICS_PORT),)))
+
+    def _check_that_something_is_served(self) -> None:
+        if not self._listeners and not self._status_listeners:
+            raise ConfigError(self._loaded.source, "epmd.listen", "empty, and nothing else is to be served")
+
+    async def _serve_status(
+        self, *, task_status: trio.TaskStatus[list[trio.SocketListener]] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        from epmdless.net.status import StatusServer  # off by default, and 5 MB of memory
+
+        server = StatusServer(self._counts, lambda: self._ready)
+        listeners = []
+        for listener in self._status_listeners:
+            listener.setblocking(False)
+            listeners.append(trio.SocketListener(trio.socket.from_stdlib_socket(listener)))
+        self._log.info("metrics served", listen=[str(endpoint_of(s)) for s in self._status_listeners])
+        with trio.CancelScope() as self._status_scope:
+            await server.serve(listeners, task_status=task_status)

@@ -1,0 +1,1 @@
+"""The command lines. This module imports nothing: ``epmdless-epmd`` must start fast."""

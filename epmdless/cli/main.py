@@ -1,0 +1,139 @@
+"""The command ``epmdless``.
+
+Exit statuses: 0 done; 1 it could not be done (no such node, no server, a port in use); 2 the command
+line or the configuration is wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+import click
+
+from epmdless import __version__, config
+from epmdless.addresses import environment_port
+from epmdless.cli import ask, configuration, show
+from epmdless.errors import ConfigError, EpmdlessError
+from epmdless.names import NodeName
+
+CONFIG_OPTION = click.option(
+    "--config", "config_file", metavar="FILE", help="Configuration file, instead of the usual places."
+)
+JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Write JSON.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="epmdless %(version)s")
+def cli() -> None:
+    """A drop-in epmd that also answers from a naming convention or DNS SRV."""
+
+
+@cli.command()
+@CONFIG_OPTION
+@click.option(
+    "--port", type=click.IntRange(0, 65535), help="Listen on this port (default 4369, or ERL_EPMD_PORT)."
+)
+@click.option("--address", metavar="LIST", help="Listen on these addresses (comma list) and on loopback.")
+@click.option("-v", "--verbose", is_flag=True, help="Log in more detail.")
+def serve(config_file: str | None, port: int | None, address: str | None, verbose: bool) -> None:
+    """Serve EPMD. Without a configuration file: a drop-in epmd.
+
+    SIGHUP reads the configuration again; SIGTERM and SIGINT stop.
+    """
+    from epmdless import app
+
+    launch = app.Launch(
+        load=lambda: configuration.load(config_file, port, address), level="debug" if verbose else None
+    )
+    sys.exit(app.run(launch))
+
+
+@cli.command()
+@click.argument("host", required=False)
+@click.option("--port", type=click.IntRange(1, 65535), help="EPMD port (default 4369, or ERL_EPMD_PORT).")
+@JSON_OPTION
+def names(host: str | None, port: int | None, as_json: bool) -> None:
+    """List the nodes that are registered at HOST (default: this host)."""
+    hosts = (host,) if host else ask.LOOPBACK
+    reply = ask.ask_names(hosts, port or environment_port(os.environ))
+    if as_json:
+        nodes = [{"name": name, "port": node_port} for name, node_port in reply.nodes]
+        click.echo(json.dumps({"port": reply.port, "nodes": nodes}, ensure_ascii=False))
+    else:
+        show.names(reply)
+
+
+@cli.command()
+@click.argument("node")
+@CONFIG_OPTION
+@click.option("--server", metavar="HOST", help="Ask the EPMD server at HOST, not the configured chain.")
+@click.option("--port", type=click.IntRange(1, 65535), help="EPMD port (default 4369, or ERL_EPMD_PORT).")
+@click.option("--explain", is_flag=True, help="Show what each resolver said.")
+@JSON_OPTION
+def resolve(
+    node: str,
+    config_file: str | None,
+    server: str | None,
+    port: int | None,
+    explain: bool,
+    as_json: bool,
+) -> None:
+    """Say on which port NODE (NAME or NAME@HOST) listens, and who says so."""
+    from epmdless.cli import resolving
+
+    name = NodeName.parse(node)
+    epmd_port = port or environment_port(os.environ)
+    if server is not None:
+        walk = resolving.ask_server(name, server, epmd_port)
+    else:
+        found, _ = configuration.read_config(configuration.find_file(config_file))
+        walk = resolving.walk_chain(name, found, epmd_port)
+    if as_json:
+        click.echo(json.dumps(walk.to_json(explain=explain), ensure_ascii=False))
+    else:
+        show.walk(walk, explain=explain)
+    sys.exit(0 if walk.port is not None else 1)
+
+
+@cli.group("config")
+def config_group() -> None:
+    """Check and show configurations."""
+
+
+@config_group.command()
+@click.argument("file")
+def check(file: str) -> None:
+    """Check FILE without starting anything."""
+    configuration.load(file, None, None)
+    click.echo(f"{file}: ok")
+
+
+@config_group.command("show")
+@CONFIG_OPTION
+@JSON_OPTION
+def show_config(config_file: str | None, as_json: bool) -> None:
+    """Show the configuration in force, defaults included."""
+    loaded = configuration.load(config_file, None, None)
+    plain = config.to_plain(loaded.config)
+    plain["epmd"]["listen"] = [str(e) for e in (*loaded.listen.required, *loaded.listen.optional)]
+    if loaded.config.epmd.relaxed_command_check is None:
+        plain["epmd"]["relaxed_command_check"] = "ERL_EPMD_RELAXED_COMMAND_CHECK" in os.environ
+    if as_json:
+        click.echo(json.dumps(plain, ensure_ascii=False))
+    else:
+        click.echo(f"# {loaded.source}")
+        click.echo(show.toml(plain), nl=False)
+
+
+def main() -> None:
+    """Run the command line; an error of ours is one line on stderr."""
+    try:
+        cli(prog_name="epmdless", standalone_mode=True)
+    except ConfigError as error:
+        click.echo(f"epmdless: {error}", err=True)
+        sys.exit(2)
+    except EpmdlessError as error:
+        click.echo(f"epmdless: {error}", err=True)
+        sys.exit(1)

@@ -1,0 +1,80 @@
+"""What the commands print for people: tables on a terminal, plain aligned lines elsewhere."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from epmdless.wire.epmd_replies import NamesReply
+
+if TYPE_CHECKING:
+    from epmdless.cli.resolving import Walk
+
+UNLIMITED_WIDTH = 10_000
+"""Columns of output that goes to a file or a pipe: nothing may be cut there."""
+
+
+def names(reply: NamesReply) -> None:
+    """Print a list of registered nodes, by name."""
+    rows = [(name, str(port)) for name, port in sorted(reply.nodes)]
+    _table((("NAME", "bold"), ("PORT", "cyan")), rows)
+
+
+def walk(found: Walk, *, explain: bool) -> None:
+    """Print where a node listens; with `explain`, what each resolver said first."""
+    if explain:
+        _table((("RESOLVER", "bold"), ("OUTCOME", "")), list(found.steps))
+    line = Text(found.node, style="bold")
+    if found.port is None:
+        line.append(": no such node", style="red")
+    else:
+        line.append(": port ", style="not bold").append(str(found.port), style="cyan")
+        line.append(f" (by {found.resolver})", style="not bold")
+    _console().print(line, soft_wrap=True)
+
+
+def toml(tables: Mapping[str, Any], prefix: str = "") -> str:
+    """Write nested tables of strings, numbers, booleans and lists as TOML."""
+    lines = []
+    for key, value in tables.items():
+        if not isinstance(value, Mapping):
+            lines.append(f"{_key(key)} = {_value(value)}\n")
+    for key, value in tables.items():
+        if isinstance(value, Mapping):
+            path = f"{prefix}{_key(key)}"
+            lines.append(f"\n[{path}]\n" + toml(value, f"{path}."))
+    return "".join(lines)
+
+
+def _key(key: str) -> str:
+    bare = key.isascii() and key.replace("-", "").replace("_", "").isalnum()
+    return key if bare else json.dumps(key, ensure_ascii=False)
+
+
+def _value(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, Sequence):
+        return "[" + ", ".join(_value(item) for item in value) + "]"
+    return str(value)
+
+
+def _console() -> Console:
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=UNLIMITED_WIDTH)
+
+
+def _table(columns: Sequence[tuple[str, str]], rows: Sequence[tuple[str, ...]]) -> None:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for title, style in columns:
+        table.add_column(title, style=style, no_wrap=True)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    _console().print(table)

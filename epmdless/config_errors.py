@@ -1,0 +1,93 @@
+"""A decoder's complaint made into key, problem and what is allowed."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+
+_AT = re.compile(r"(?P<problem>.*?)(?: - at `(?P<path>[^`]*)`)?", re.DOTALL)
+_UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
+_MISSING = re.compile(r"Object missing required field `(.*)`")
+_INVALID = re.compile(r"Invalid (?:enum value|value) ?(?P<value>'[^']*')?.*")
+
+
+def explain(message: str, root: type) -> tuple[str, str]:
+    """Read a :class:`msgspec.ValidationError`'s message.
+
+    :param root: the type that was decoded.
+    :returns: the dotted key, and the problem with what is allowed.
+    """
+    match = _AT.fullmatch(message)
+    problem, path = (match["problem"], match["path"]) if match else (message, None)
+    keys = (path or "$").removeprefix("$").replace("[...]", ".*").lstrip(".")
+    if unknown := _UNKNOWN.fullmatch(problem):
+        return _join(keys, unknown[1]), "unknown key" + _allowed(_keys_at(root, keys))
+    if missing := _MISSING.fullmatch(problem):
+        choices = _choices_at(root, _join(keys, missing[1]))
+        return _join(keys, missing[1]), "this key is required" + _allowed(choices)
+    if invalid := _INVALID.fullmatch(problem):
+        shown = invalid["value"] or "this"
+        return keys, f"{shown} is not one of the choices" + _allowed(_choices_at(root, keys))
+    return keys, problem[:1].lower() + problem[1:]
+
+
+def _join(keys: str, last: str) -> str:
+    return f"{keys}.{last}" if keys else last
+
+
+def _allowed(choices: list[str]) -> str:
+    return f"; allowed: {', '.join(choices)}" if choices else ""
+
+
+def _keys_at(root: type, keys: str) -> list[str]:
+    """The keys that any structure at this place has, a union's taken together."""
+    found = [kind for kind in _types_at(root, keys) if isinstance(kind, msgspec.inspect.StructType)]
+    names = [kind.tag_field for kind in found if kind.tag_field]
+    names += [field.encode_name for kind in found for field in kind.fields]
+    return list(dict.fromkeys(names))
+
+
+def _choices_at(root: type, keys: str) -> list[str]:
+    """The literal values that this place takes."""
+    choices: list[str] = []
+    for kind in _types_at(root, keys):
+        if isinstance(kind, msgspec.inspect.LiteralType):
+            choices += [str(value) for value in kind.values]
+    parent, _, last = keys.rpartition(".")
+    for kind in _types_at(root, parent):
+        if isinstance(kind, msgspec.inspect.StructType) and kind.tag_field == last:
+            choices.append(str(kind.tag))
+    return choices
+
+
+def _types_at(root: type, keys: str) -> list[Any]:
+    """Walk from the root along dotted keys (``*`` = any item), through unions."""
+    kinds = _flatten(msgspec.inspect.type_info(root))
+    for key in filter(None, re.split(r"\.|\[\d+\]", keys)):
+        kinds = [inner for kind in kinds for inner in _flatten(_step(kind, key))]
+    return [item for kind in kinds for item in _items(kind)]
+
+
+def _step(kind: Any, key: str) -> Any:
+    if isinstance(kind, msgspec.inspect.StructType):
+        return next((field.type for field in kind.fields if field.encode_name == key), None)
+    if isinstance(kind, msgspec.inspect.DictType):
+        return kind.value_type
+    if isinstance(kind, msgspec.inspect.VarTupleType):
+        return kind.item_type
+    return None
+
+
+def _flatten(kind: Any) -> list[Any]:
+    if isinstance(kind, msgspec.inspect.UnionType):
+        return list(kind.types)
+    return [] if kind is None else [kind]
+
+
+def _items(kind: Any) -> list[Any]:
+    """A sequence stands for its items too: a bad item is reported at ``key[2]``."""
+    if isinstance(kind, msgspec.inspect.VarTupleType):
+        return [kind, *_flatten(kind.item_type)]
+    return [kind]

@@ -1,0 +1,519 @@
+"""The EPMD server's sockets.
+
+One inner epoll holds the listeners, the registrations and every connection that could not be served at
+once; one trio task waits for that epoll. A lookup costs no task: when a listener is readable,
+connections are accepted in a batch, read at once, and answered and closed in the same step. What needs
+I/O (a DNS question) gets a task.
+
+No socket is ever waited for: reads and writes say MSG_DONTWAIT, so that accepted sockets need no
+system call to make them non-blocking.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import select
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from socket import MSG_DONTWAIT, SOCK_STREAM, SocketType
+
+import trio
+
+from epmdless import metrics
+from epmdless.epmd.connections import Connection, ConnectionTable, Waits
+from epmdless.epmd.desk import NO_REPLY, WAIT, Answer, Caller, Desk, Settings, Then
+from epmdless.errors import RemoteProtocolError
+from epmdless.log import Log
+from epmdless.metrics import Metrics
+from epmdless.policy import is_local_peer
+from epmdless.registry import Registry
+from epmdless.wire.epmd import READ_SIZE, PortPlease2Request, Request, decode_request
+
+EVENTS_A_ROUND = 256
+"""Events handled before other trio tasks get their turn: some 5 ms of work."""
+
+BACK_TO_BACK = 0.0001
+"""Seconds between events that count as back to back: what a client on this host needs from one answer
+to its next question. With less traffic than that, no time is spent looking for more."""
+
+LONGEST_TURN = 0.002
+"""Seconds after which trio's other tasks get their turn, however many events keep coming."""
+
+ACCEPTS_A_ROUND = 128
+"""Connections accepted from one listener before the others get their turn."""
+
+RESERVED_DESCRIPTORS = 128
+"""Descriptors that connections and registrations leave alone: listeners, DNS sockets, metrics, logs."""
+
+LOOKUP_DESCRIPTORS = 64
+"""Descriptors that registrations leave to lookups: without any, nobody would find the registered."""
+
+MAX_UNSENT = 64 * 1024 * 1024
+"""Bytes of replies that wait for clients to read them. They share one buffer while the list of names
+stays the same; a flood of registrations between slow readers could make it differ for each."""
+
+HOUSEKEEPING = 1.0
+"""Seconds between looks for connections whose time is up."""
+
+_ENDED = select.POLLIN | select.POLLRDHUP | select.POLLHUP | select.POLLERR
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Seconds: the idle time-out of a connection, and the reference's delays for tests."""
+
+    packet_timeout: float = 60.0
+    delay_accept: float = 0.0
+    delay_write: float = 0.0
+
+
+class EpmdServer:
+    """An EPMD server on listening sockets that the caller opened.
+
+    :param descriptor_limit: the process's limit on file descriptors.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        settings: Settings,
+        timing: Timing,
+        counts: Metrics,
+        log: Log,
+        *,
+        descriptor_limit: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._registry = registry
+        self._timing = timing
+        self._counts = counts
+        self._log = log
+        self._clock = clock
+        self._capacity = max(descriptor_limit - RESERVED_DESCRIPTORS, 2 * LOOKUP_DESCRIPTORS)
+        self._desk = Desk(
+            registry,
+            settings,
+            counts,
+            log,
+            max_registrations=self._capacity - LOOKUP_DESCRIPTORS,
+            has_ended=_has_ended,
+            end=self._end_registration,
+        )
+        self._listeners: dict[int, tuple[socket.socket, int]] = {}
+        self._holders: dict[int, SocketType] = {}
+        self._table = ConnectionTable()
+        self._unsent = 0
+        self._paused = False
+        self._epoll = select.epoll()
+        self._killed = trio.Event()
+        self._seconds = counts.histogram(metrics.LOOKUP_SECONDS)
+        counts.gauge(metrics.REGISTERED, lambda: len(registry))
+        counts.gauge(metrics.CONNECTIONS, lambda: len(self._table))
+        counts.gauge(metrics.DESCRIPTOR_LIMIT, lambda: descriptor_limit)
+
+    async def serve(
+        self,
+        listeners: Sequence[socket.socket],
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Serve until cancelled, or until a KILL request is granted: then it returns.
+
+        The sockets stay the caller's to close; connections and registrations are closed at the end.
+        `task_status.started()` is called once lookups are answered.
+        """
+        try:
+            async with trio.open_nursery() as self._handlers:
+                self._handlers.start_soon(self._housekeep)
+                self._handlers.start_soon(self._turn)
+                self.listen_on(listeners)
+                task_status.started()
+                await self._killed.wait()
+                self._handlers.cancel_scope.cancel()
+        finally:
+            self._close_everything()
+
+    def listen_on(self, listeners: Sequence[socket.socket]) -> None:
+        """Accept on exactly these sockets from now on."""
+        wanted = {listener.fileno(): listener for listener in listeners}
+        for fd in self._listeners.keys() - wanted.keys():
+            del self._listeners[fd]
+            with contextlib.suppress(OSError, ValueError):
+                self._epoll.unregister(fd)
+        for fd, listener in wanted.items():
+            if fd not in self._listeners:
+                listener.setblocking(False)
+                self._listeners[fd] = (listener, listener.getsockname()[1])
+                self._epoll.register(fd, select.EPOLLIN)
+
+    def reconfigure(self, settings: Settings, timing: Timing) -> None:
+        """Answer by other settings from the next request on; registrations stay."""
+        self._desk.settings = settings
+        self._timing = timing
+
+    # The loop.
+
+    async def _turn(self) -> None:
+        """Handle events in rounds, and let trio's other tasks run between them."""
+        idle_since = self._clock()
+        while True:
+            await trio.lowlevel.wait_readable(self._epoll.fileno())
+            if self._timing.delay_accept:
+                await trio.sleep(self._timing.delay_accept)
+            started = self._clock()
+            self._round()
+            if started - idle_since < BACK_TO_BACK:
+                self._rounds_until(started + LONGEST_TURN)
+            idle_since = self._clock()
+
+    def _rounds_until(self, end: float) -> None:
+        """Go on with rounds as long as events come within BACK_TO_BACK, but not past `end`.
+
+        While lookups come back to back, to give the turn away and to get it again, through trio's
+        epoll and the scheduler, takes as long as to serve one.
+        """
+        now = self._clock()
+        stop = now + BACK_TO_BACK
+        while now < stop and now < end:
+            served = self._round()
+            now = self._clock()
+            if served:
+                stop = now + BACK_TO_BACK
+
+    def _round(self) -> int:
+        """Handle the events that are there; returns how many."""
+        events = self._epoll.poll(0, EVENTS_A_ROUND)
+        for fd, _ in events:
+            try:
+                self._event(fd)
+            except Exception as error:  # noqa: BLE001 - one connection's fault must not end the server
+                self._contain(fd, error)
+        return len(events)
+
+    def _event(self, fd: int) -> None:
+        # Events of one round may be about a descriptor that an earlier one closed, and that a new
+        # connection got since: each handler looks at the socket itself and takes EAGAIN for an answer.
+        if fd in self._listeners:
+            self._accept_batch(*self._listeners[fd])
+        elif fd in self._holders:
+            self._holder_stirred(fd)
+        elif (connection := self._table.get(fd)) is not None:
+            self._connection_stirred(connection)
+
+    def _contain(self, fd: int, error: Exception) -> None:
+        """A fault of ours: close the connection that met it, say so once, and go on."""
+        self._counts.count(metrics.INTERNAL_ERRORS)
+        where = error.__traceback__
+        while where is not None and where.tb_next is not None:
+            where = where.tb_next
+        line = where.tb_lineno if where else 0
+        self._log.error("internal error", kind=type(error).__name__, line=line)
+        if (connection := self._table.get(fd)) is not None:
+            self._drop(connection)
+
+    async def _housekeep(self) -> None:
+        while True:
+            await trio.sleep(HOUSEKEEPING)
+            self._resume_accepting()
+            for connection in self._table.expired(self._clock(), self._timing.packet_timeout):
+                self._evict(connection, "timeout")
+
+    # Accepting.
+
+    def _accept_batch(self, listener: socket.socket, own_port: int) -> None:
+        family = int(listener.family)
+        for _ in range(ACCEPTS_A_ROUND):
+            if len(self._table) + len(self._holders) >= self._capacity:
+                self._make_room()
+            try:
+                # socket.accept() without what it adds for its callers: a tenth of a lookup.
+                fd, address = listener._accept()  # type: ignore[attr-defined]
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if not self._accept_failed(error):
+                    return
+                continue
+            self._first_read(SocketType(family, SOCK_STREAM, 0, fd), address[0], own_port)
+
+    def _accept_failed(self, error: OSError) -> bool:
+        """Deal with a failed accept; returns whether to go on accepting."""
+        name = errno.errorcode.get(error.errno or 0, "unknown")
+        self._counts.count(metrics.ACCEPT_ERRORS, name)
+        if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+            return True  # the connection was gone before it was accepted: accept(2), "Error handling"
+        if self._make_room():
+            return True
+        self._log.error("cannot accept", error=name)
+        self._pause_accepting()
+        return False
+
+    def _make_room(self) -> bool:
+        """Close the connection that has been silent for longest; False if there is none."""
+        connection = self._table.longest_idle()
+        if connection is None:
+            return False
+        self._evict(connection, "descriptors")
+        return True
+
+    def _pause_accepting(self) -> None:
+        """Stop looking at listeners until the next housekeeping: they would stay readable, and spin."""
+        self._paused = True
+        for fd in self._listeners:
+            self._epoll.modify(fd, 0)
+
+    def _resume_accepting(self) -> None:
+        if self._paused:
+            self._paused = False
+            for fd in self._listeners:
+                self._epoll.modify(fd, select.EPOLLIN)
+
+    # Reading requests.
+
+    def _first_read(self, sock: SocketType, peer: str, own_port: int) -> None:
+        """Serve a new connection at once if its whole request is there, or have it wait."""
+        now = self._clock()
+        try:
+            data = sock.recv(READ_SIZE, MSG_DONTWAIT)
+        except BlockingIOError:
+            self._park(Connection(sock, peer, own_port, now), select.EPOLLIN)
+            return
+        except OSError:
+            self._malformed("reset", peer)
+            sock.close()
+            return
+        if data and not self._timing.delay_write and self._serve_lookup(sock, peer, data):
+            self._seconds.observe(self._clock() - now)
+            return
+        connection = Connection(sock, peer, own_port, now)
+        self._park(connection, select.EPOLLIN)
+        self._received(connection, data)
+
+    def _serve_lookup(self, sock: SocketType, peer: str, data: bytes) -> bool:
+        """The short way: a whole lookup whose answer is at hand and goes out in one write.
+
+        :returns: False if the connection needs the long way; nothing has happened to it then.
+        """
+        try:
+            request = decode_request(data)
+        except RemoteProtocolError:
+            return False
+        if type(request) is not PortPlease2Request:
+            return False
+        answer = self._desk.look_up_now(request.name, peer)
+        if answer is WAIT:
+            return False
+        if answer.reply:
+            # 2 KiB at most into an empty send buffer: it fits, or the connection is broken.
+            with contextlib.suppress(OSError):
+                sock.send(answer.reply, MSG_DONTWAIT)
+        sock.close()
+        return True
+
+    def _connection_stirred(self, connection: Connection) -> None:
+        if connection.waits is Waits.WRITE:
+            self._write(connection)
+            return
+        try:
+            data = connection.sock.recv(READ_SIZE, MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if connection.waits is Waits.REQUEST:
+            self._received(connection, data)
+        else:
+            self._drop(connection)  # it was told "no", or it gave up or spoke while DNS is asked
+
+    def _received(self, connection: Connection, data: bytes) -> None:
+        """Take in what a connection sent; nothing means that it has ended its side."""
+        if not data:
+            if connection.received:
+                self._malformed("truncated", connection.peer)
+            self._drop(connection)
+            return
+        connection.received += data
+        self._table.touch(connection, self._clock())
+        try:
+            request = decode_request(connection.received)
+        except RemoteProtocolError as error:
+            self._malformed(error.reason, connection.peer)
+            self._drop(connection)
+            return
+        if request is not None:
+            self._serve(connection, request)
+
+    def _malformed(self, reason: str, peer: str) -> None:
+        self._counts.count(metrics.MALFORMED, reason)
+        self._log.warning("malformed request", reason=reason, peer=peer)
+
+    # Answering.
+
+    def _serve(self, connection: Connection, request: Request) -> None:
+        if self._timing.delay_write:
+            self._hold(connection)
+            self._handlers.start_soon(self._serve_late, connection, request)
+            return
+        answer = self._desk.answer(request, self._caller(connection))
+        if answer.then is Then.WAIT:
+            assert isinstance(request, PortPlease2Request)
+            self._hold(connection)
+            self._handlers.start_soon(self._look_up, connection, request)
+        else:
+            self._carry_out(connection, answer)
+
+    async def _look_up(self, connection: Connection, request: PortPlease2Request) -> None:
+        answer = NO_REPLY
+        try:
+            answer = await self._desk.look_up(request.name)
+        except Exception as error:  # noqa: BLE001 - one lookup's fault must not end the server
+            self._contain(-1, error)
+        if self._is_open(connection):
+            self._seconds.observe(self._clock() - connection.opened)
+            self._carry_out(connection, answer)
+
+    async def _serve_late(self, connection: Connection, request: Request) -> None:
+        await trio.sleep(self._timing.delay_write)
+        if self._is_open(connection):
+            answer = self._desk.answer(request, self._caller(connection))
+            if answer is WAIT:
+                assert isinstance(request, PortPlease2Request)
+                await self._look_up(connection, request)
+            else:
+                self._carry_out(connection, answer)
+
+    def _hold(self, connection: Connection) -> None:
+        """Have a connection wait for us; only its end is looked for."""
+        connection.waits = Waits.ANSWER
+        self._epoll.modify(connection.sock.fileno(), 0)
+
+    def _caller(self, connection: Connection) -> Caller:
+        sock = connection.sock
+        try:
+            local = is_local_peer(connection.peer, sock.getsockname()[0])
+        except OSError:
+            local = False
+        return Caller(sock.fileno(), connection.peer, local, connection.own_port)
+
+    def _carry_out(self, connection: Connection, answer: Answer) -> None:
+        match answer.then:
+            case Then.REGISTERED:
+                self._become_registration(connection, answer.reply)
+                return
+            case Then.END_SERVER:
+                self._log.info("ended by request", peer=connection.peer)
+                self._killed.set()
+            case Then.LINGER:
+                connection.waits = Waits.CLOSE
+        connection.unsent = memoryview(answer.reply)
+        self._unsent += len(answer.reply)
+        self._write(connection)
+
+    def _become_registration(self, connection: Connection, reply: bytes) -> None:
+        """Hand the socket from the table of connections to the registrations, and say so in one write."""
+        sock = connection.sock
+        fd = sock.fileno()
+        self._table.remove(connection)
+        self._holders[fd] = sock
+        self._epoll.modify(fd, select.EPOLLIN | select.EPOLLRDHUP)
+        try:
+            sent = sock.send(reply, MSG_DONTWAIT)
+        except OSError:
+            sent = 0
+        if sent != len(reply):
+            self._end_registration(fd, "reply not taken")
+
+    def _write(self, connection: Connection) -> None:
+        """Send what is unsent; close after the last byte, unless the client is to close."""
+        sock = connection.sock
+        try:
+            sent = sock.send(connection.unsent, MSG_DONTWAIT) if connection.unsent else 0
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self._drop(connection)
+            return
+        connection.unsent = connection.unsent[sent:]
+        self._unsent -= sent
+        if connection.unsent:
+            self._wait_for_reader(connection, sent)
+        elif connection.waits is Waits.CLOSE:
+            self._epoll.modify(sock.fileno(), select.EPOLLIN)
+        else:
+            self._drop(connection)
+
+    def _wait_for_reader(self, connection: Connection, sent: int) -> None:
+        if sent:
+            self._table.touch(connection, self._clock())
+        if connection.waits is not Waits.WRITE:
+            connection.waits = Waits.WRITE
+            self._epoll.modify(connection.sock.fileno(), select.EPOLLOUT)
+        while self._unsent > MAX_UNSENT and (slowest := self._longest_unread()) is not None:
+            self._evict(slowest, "unread")
+
+    def _longest_unread(self) -> Connection | None:
+        return next((c for c in self._table if c.waits is Waits.WRITE), None)
+
+    # Registrations.
+
+    def _holder_stirred(self, fd: int) -> None:
+        """A registration ends by EOF, by an error, or by any byte."""
+        try:
+            data = self._holders[fd].recv(1, MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        self._end_registration(fd, "spoke" if data else "closed")
+
+    def _end_registration(self, fd: int, why: str) -> None:
+        registration = self._registry.unregister(fd)
+        self._epoll.unregister(fd)
+        self._holders.pop(fd).close()
+        if registration is not None:
+            node = registration.node
+            self._log.info("unregistered", name=node.name, port=node.port, fd=fd, why=why)
+
+    # Ends of connections.
+
+    def _park(self, connection: Connection, events: int) -> None:
+        self._table.add(connection)
+        self._epoll.register(connection.sock.fileno(), events)
+
+    def _is_open(self, connection: Connection) -> bool:
+        return connection.sock.fileno() >= 0
+
+    def _evict(self, connection: Connection, reason: str) -> None:
+        self._counts.count(metrics.EVICTIONS, reason)
+        self._log.warning("connection closed", reason=reason, peer=connection.peer)
+        self._drop(connection)
+
+    def _drop(self, connection: Connection) -> None:
+        """Forget and close a connection. A task that still works for it finds it closed."""
+        self._unsent -= len(connection.unsent)
+        connection.unsent = memoryview(b"")
+        self._epoll.unregister(connection.sock.fileno())
+        self._table.remove(connection)
+        connection.sock.close()
+
+    def _close_everything(self) -> None:
+        trio.lowlevel.notify_closing(self._epoll.fileno())
+        self._epoll.close()
+        for connection in self._table:
+            self._table.remove(connection)
+            connection.sock.close()
+        for fd, sock in self._holders.items():
+            self._registry.unregister(fd)
+            sock.close()
+        self._holders.clear()
+        self._listeners.clear()
+
+
+def _has_ended(fd: int) -> bool:
+    """Whether a registration's connection has ended or spoken, unread as yet."""
+    poll = select.poll()
+    poll.register(fd, _ENDED)
+    return bool(poll.poll(0))

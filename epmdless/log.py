@@ -1,0 +1,114 @@
+"""Log lines: one an event that an operator cares about, to stderr or syslog, limited by kind.
+
+On a terminal they are for people, elsewhere JSON, one object a line. A kind of line (its event text)
+that comes too often is held back, and the next one that passes says how many were: what strangers on
+the network do must not fill a disk.
+"""
+
+from __future__ import annotations
+
+import logging
+import logging.handlers
+import sys
+import time
+from collections.abc import Callable, MutableMapping
+from typing import Any, Protocol
+
+import structlog
+
+BURST = 200
+"""Lines of one kind that pass at once: enough for all nodes of a large host at its boot."""
+
+LINES_A_SECOND = 5.0
+"""Lines of one kind a second that pass after the burst."""
+
+
+class Log(Protocol):
+    """What epmdless needs of a logger; structlog's has it."""
+
+    def debug(self, event: str, **fields: Any) -> Any:
+        """For those who look for a fault."""
+
+    def info(self, event: str, **fields: Any) -> Any:
+        """Something that an operator may want to have seen."""
+
+    def warning(self, event: str, **fields: Any) -> Any:
+        """Something that an operator should look at."""
+
+    def error(self, event: str, **fields: Any) -> Any:
+        """Something that does not work."""
+
+
+class RateLimit:
+    """A structlog processor: a token bucket for each kind of line.
+
+    Kinds are the event texts in the code, so their number is bounded.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._buckets: dict[str, tuple[float, float, int]] = {}
+
+    def __call__(
+        self, _logger: Any, _method: str, event: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        kind, now = str(event.get("event")), self._clock()
+        tokens, last, held = self._buckets.get(kind, (BURST, now, 0))
+        tokens = min(BURST, tokens + (now - last) * LINES_A_SECOND)
+        if tokens < 1:
+            self._buckets[kind] = (tokens, now, held + 1)
+            raise structlog.DropEvent
+        self._buckets[kind] = (tokens - 1, now, 0)
+        if held:
+            event["held_back"] = held
+        return event
+
+
+def configure(level: str, style: str, *, syslog: bool = False) -> Log:
+    """Set the process's logging up.
+
+    :param level: ``debug``, ``info``, ``warning`` or ``error``.
+    :param style: ``console`` for people, ``json`` for programs, ``auto`` to look at stderr.
+    :param syslog: write to the system's log instead, as a daemon does.
+    """
+    people = style == "console" or (style == "auto" and not syslog and sys.stderr.isatty())
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            RateLimit(),
+            structlog.processors.TimeStamper(fmt="iso", utc=not people),
+            _in_order,
+            _renderer(people),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=_syslog_factory() if syslog else structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    log: Log = structlog.get_logger()
+    return log
+
+
+def _in_order(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """When, how bad and what come first."""
+    first = {key: event.pop(key) for key in ("timestamp", "level", "event") if key in event}
+    return {**first, **event}
+
+
+def _renderer(people: bool) -> structlog.typing.Processor:
+    if people:
+        return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    return structlog.processors.JSONRenderer(ensure_ascii=False)
+
+
+def _syslog_factory() -> Callable[..., Any]:
+    """A logger for ``/dev/log``; without one there (a container), lines go nowhere, as with epmd."""
+    logger = logging.Logger("epmdless")
+    try:
+        handler: logging.Handler = logging.handlers.SysLogHandler(
+            "/dev/log", facility=logging.handlers.SysLogHandler.LOG_DAEMON
+        )
+    except OSError:
+        handler = logging.NullHandler()
+    handler.setFormatter(logging.Formatter("epmdless: %(message)s"))
+    logger.addHandler(handler)
+    return lambda *_: logger

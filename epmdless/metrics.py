@@ -1,0 +1,167 @@
+"""Every counter, gauge and histogram of epmdless, declared in one table.
+
+The store holds plain numbers, since an increment stands in the path of each lookup; what serves them
+to Prometheus is in ``epmdless.net.status``.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """What a metric is, in Prometheus' words."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Metric:
+    """A row of the table; `labels` are the names of its labels, in the order of its values.
+
+    Compared by identity: hashing four fields at each increment took a microsecond.
+    """
+
+    name: str
+    kind: Kind
+    help: str
+    labels: tuple[str, ...] = ()
+
+
+LATENCY_BOUNDS = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0)
+"""Upper bounds of the latency buckets in seconds: a lookup takes 0.1 ms, a DNS time-out seconds."""
+
+LOOKUPS = Metric(
+    "epmdless_lookups_total",
+    Kind.COUNTER,
+    "PORT_PLEASE2 requests answered, by the resolver that ended the search and its outcome",
+    ("resolver", "outcome"),
+)
+REQUESTS = Metric(
+    "epmdless_requests_total", Kind.COUNTER, "Well-formed requests other than lookups, by opcode", ("opcode",)
+)
+MALFORMED = Metric(
+    "epmdless_malformed_total",
+    Kind.COUNTER,
+    "Connections closed without a reply because of what they sent, by reason",
+    ("reason",),
+)
+REGISTRATIONS = Metric("epmdless_registrations_total", Kind.COUNTER, "Registrations granted")
+REFUSALS = Metric(
+    "epmdless_refusals_total", Kind.COUNTER, "Requests refused, by opcode and reason", ("opcode", "reason")
+)
+MISMATCHES = Metric(
+    "epmdless_scheme_mismatches_total", Kind.COUNTER, "Registrations with a port that the scheme contradicts"
+)
+EVICTIONS = Metric(
+    "epmdless_connections_closed_total",
+    Kind.COUNTER,
+    "Connections closed by the server before they were served, by reason",
+    ("reason",),
+)
+ACCEPT_ERRORS = Metric(
+    "epmdless_accept_errors_total", Kind.COUNTER, "Failed accepts by the kernel's error name", ("error",)
+)
+DNS_QUESTIONS = Metric(
+    "epmdless_dns_questions_total", Kind.COUNTER, "SRV questions sent, by how they ended", ("result",)
+)
+DNS_CACHE = Metric(
+    "epmdless_dns_cache_total",
+    Kind.COUNTER,
+    "SRV lookups by how the cache served them: hit, miss, shared, stale, full",
+    ("result",),
+)
+INTERNAL_ERRORS = Metric(
+    "epmdless_internal_errors_total", Kind.COUNTER, "Faults of epmdless itself; please report them"
+)
+REGISTERED = Metric("epmdless_registered_nodes", Kind.GAUGE, "Nodes registered now")
+CONNECTIONS = Metric(
+    "epmdless_open_connections", Kind.GAUGE, "Connections open now that are not registrations"
+)
+DESCRIPTOR_LIMIT = Metric("epmdless_descriptor_limit", Kind.GAUGE, "The limit on file descriptors in force")
+DNS_CACHED = Metric("epmdless_dns_cache_entries", Kind.GAUGE, "Answers in the SRV cache now")
+LOOKUP_SECONDS = Metric(
+    "epmdless_lookup_seconds", Kind.HISTOGRAM, "From the first read of a lookup to its reply, in seconds"
+)
+DNS_SECONDS = Metric("epmdless_dns_seconds", Kind.HISTOGRAM, "Duration of SRV questions in seconds")
+
+TABLE: tuple[Metric, ...] = (
+    LOOKUPS,
+    REQUESTS,
+    MALFORMED,
+    REGISTRATIONS,
+    REFUSALS,
+    MISMATCHES,
+    EVICTIONS,
+    ACCEPT_ERRORS,
+    DNS_QUESTIONS,
+    DNS_CACHE,
+    INTERNAL_ERRORS,
+    REGISTERED,
+    CONNECTIONS,
+    DESCRIPTOR_LIMIT,
+    DNS_CACHED,
+    LOOKUP_SECONDS,
+    DNS_SECONDS,
+)
+
+
+class Histogram:
+    """Counts of observations by bucket, and their sum in seconds."""
+
+    __slots__ = ("buckets", "total")
+
+    def __init__(self) -> None:
+        self.buckets = [0] * (len(LATENCY_BOUNDS) + 1)
+        self.total = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """Count one observation."""
+        self.buckets[bisect_left(LATENCY_BOUNDS, seconds)] += 1
+        self.total += seconds
+
+
+class Metrics:
+    """The values of one process.
+
+    Label values come from epmdless, never from the network: the number of series is bounded.
+    """
+
+    def __init__(self) -> None:
+        self._counters: dict[tuple[Metric, tuple[str, ...]], int] = {}
+        self._gauges: dict[Metric, Callable[[], float]] = {}
+        self._histograms = {metric: Histogram() for metric in TABLE if metric.kind is Kind.HISTOGRAM}
+
+    def count(self, metric: Metric, *labels: str) -> None:
+        """Add one to a counter; `labels` are its label values in the table's order."""
+        key = (metric, labels)
+        self._counters[key] = self._counters.get(key, 0) + 1
+
+    def gauge(self, metric: Metric, read: Callable[[], float]) -> None:
+        """Say how a gauge is read when somebody asks."""
+        self._gauges[metric] = read
+
+    def histogram(self, metric: Metric) -> Histogram:
+        """The histogram of this metric, to observe into."""
+        return self._histograms[metric]
+
+    def value(self, metric: Metric, *labels: str) -> float:
+        """A counter's or gauge's value now; 0 where it was never counted."""
+        if metric.kind is Kind.GAUGE:
+            read = self._gauges.get(metric)
+            return read() if read else 0
+        return self._counters.get((metric, labels), 0)
+
+    def samples(self, metric: Metric) -> Iterator[tuple[tuple[str, ...], float]]:
+        """(label values, value) of a counter or gauge; one without labels always has a sample."""
+        if metric.kind is Kind.GAUGE or not metric.labels:
+            yield (), self.value(metric)
+            return
+        for (declared, labels), count in sorted(self._counters.items(), key=lambda item: item[0][1]):
+            if declared is metric:
+                yield labels, count

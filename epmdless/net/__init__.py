@@ -1,0 +1,1 @@
+"""Sockets, descriptors and what the operating system hands over."""

@@ -1,0 +1,85 @@
+"""Opening listening sockets, all or none."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import resource
+import socket
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from epmdless.addresses import Endpoint
+from epmdless.errors import ListenError
+
+if TYPE_CHECKING:  # the log is more than the standard library, which is all that epmdless-epmd waits for
+    from epmdless.log import Log
+
+BACKLOG = 4096
+"""Connections that the kernel holds for us; it cuts this to net.core.somaxconn (4096 since 5.4)."""
+
+_ABSENT = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+
+
+def open_listeners(
+    required: Iterable[Endpoint], optional: Iterable[Endpoint], log: Log | None = None
+) -> list[socket.socket]:
+    """Listen on TCP endpoints.
+
+    Port 0 is chosen by the kernel, once: further endpoints with port 0 get the same number.
+
+    :param optional: endpoints that this host may not have (no IPv6, say); it has the others or fails.
+    :returns: the sockets, for the caller to close.
+    :raises ListenError: one cannot be opened, or none; then all are closed.
+    """
+    with contextlib.ExitStack() as opened:
+        listeners: list[socket.socket] = []
+        for endpoint, must in [*((e, True) for e in required), *((e, False) for e in optional)]:
+            if endpoint.port == 0 and listeners:
+                endpoint = endpoint._replace(port=listeners[0].getsockname()[1])
+            try:
+                listeners.append(opened.enter_context(_listen(endpoint)))
+            except OSError as error:
+                reason = os.strerror(error.errno) if error.errno else str(error)
+                if must or error.errno not in _ABSENT:
+                    raise ListenError(f"cannot listen on {endpoint}: {reason}", error.errno) from None
+                if log is not None:
+                    log.info("address left out", address=str(endpoint), reason=reason)
+        if not listeners:
+            raise ListenError("this host has none of the addresses to listen on")
+        opened.pop_all()
+        return listeners
+
+
+def _listen(endpoint: Endpoint) -> socket.socket:
+    family = socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        address = socket.getaddrinfo(
+            endpoint.host, endpoint.port, family, socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
+        )[0][4]
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def endpoint_of(listener: socket.socket) -> Endpoint:
+    """The address and port that a socket listens on."""
+    host, port = listener.getsockname()[:2]
+    return Endpoint(host, port)
+
+
+def raise_descriptor_limit() -> int:
+    """Raise the soft limit on file descriptors to the hard one; returns the limit in force."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        soft = hard
+    return soft if soft != resource.RLIM_INFINITY else 1_048_576

@@ -1,0 +1,1 @@
+"""Where answers to "on which port does this node listen?" come from."""

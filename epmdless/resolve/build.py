@@ -1,0 +1,52 @@
+"""The resolver chain that a configuration describes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from epmdless.config import ResolveSection, SrvSection
+from epmdless.log import Log
+from epmdless.metrics import Metrics
+from epmdless.registry import Registry
+from epmdless.resolve.chain import Chain
+from epmdless.resolve.convention import SchemeResolver, StaticResolver
+from epmdless.resolve.outcomes import Resolver
+from epmdless.resolve.registered import RegisteredResolver
+
+
+def build_chain(
+    section: ResolveSection,
+    registry: Registry,
+    counts: Metrics,
+    log: Log,
+    *,
+    registered: Resolver | None = None,
+) -> Chain:
+    """Build the chain in its order.
+
+    :param registered: stands in for the resolver of that name, where the registry is another process's.
+    :raises ConfigError: DNS is to be asked, and neither the configuration nor the system names a server.
+    """
+    makers: dict[str, Callable[[], Resolver]] = {
+        "registered": lambda: registered or RegisteredResolver(registry),
+        "scheme": lambda: SchemeResolver(section.scheme.build()),
+        "static": lambda: StaticResolver(section.static),
+        "srv": lambda: _build_srv(section.srv, counts),
+    }
+    return Chain([makers[name]() for name in section.chain], section.fallthrough, log)
+
+
+def _build_srv(section: SrvSection | None, counts: Metrics) -> Resolver:
+    # dnspython is a third of the memory of a server that asks no DNS: it is imported where it is used.
+    from epmdless.resolve.srv import Limits, SrvResolver
+    from epmdless.resolve.srv_source import DNS_PORT, DnsSource
+
+    assert section is not None, "the configuration was checked"
+    source = DnsSource(
+        [address.endpoint(DNS_PORT) for address in section.servers],
+        timeout=section.timeout,
+        lifetime=section.lifetime,
+        tcp=section.tcp,
+    )
+    limits = Limits(section.max_ttl, section.negative_ttl, section.max_stale, section.cache_entries)
+    return SrvResolver(section.question, source, limits, counts)
