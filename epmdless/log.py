@@ -100,15 +100,17 @@ def _renderer(people: bool) -> structlog.typing.Processor:
     return structlog.processors.JSONRenderer(ensure_ascii=False)
 
 
+class _SilentSysLogHandler(logging.handlers.SysLogHandler):
+    """A host without a system log (a container) is no fault of a line's, and nobody to complain to."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Drop the line, as epmd's syslog(3) does."""
+
+
 def _syslog_factory() -> Callable[..., Any]:
-    """A logger for ``/dev/log``; without one there (a container), lines go nowhere, as with epmd."""
+    """A logger for ``/dev/log``."""
     logger = logging.Logger("epmdless")
-    try:
-        handler: logging.Handler = logging.handlers.SysLogHandler(
-            "/dev/log", facility=logging.handlers.SysLogHandler.LOG_DAEMON
-        )
-    except OSError:
-        handler = logging.NullHandler()
+    handler = _SilentSysLogHandler("/dev/log", facility=logging.handlers.SysLogHandler.LOG_DAEMON)
     handler.setFormatter(logging.Formatter("epmdless: %(message)s"))
     logger.addHandler(handler)
     return lambda *_: logger

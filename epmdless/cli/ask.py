@@ -8,14 +8,7 @@ from __future__ import annotations
 import socket
 
 from epmdless.errors import EpmdlessError, RemoteProtocolError
-from epmdless.wire.epmd import NamesRequest, PortPlease2Request, Request, encode_request
-from epmdless.wire.epmd_replies import (
-    MAX_NAMES_REPLY,
-    NamesReply,
-    PortReply,
-    decode_names_reply,
-    decode_port_reply,
-)
+from epmdless.wire.epmd_plain import MAX_NAMES_REPLY
 
 LOOPBACK = ("::1", "127.0.0.1")
 """Where the reference's client looks for "the local epmd", in its order."""
@@ -63,31 +56,11 @@ def converse(connection: socket.socket, request: bytes) -> bytes:
     return b"".join(pieces)
 
 
-def ask(hosts: tuple[str, ...], port: int, request: Request) -> bytes:
-    """Connect, ask, close.
+def ask(hosts: tuple[str, ...], port: int, request: bytes) -> bytes:
+    """Connect, send an encoded request, take the whole answer.
 
     :raises NoServerError: nobody answers.
     :raises RemoteProtocolError: the answer is longer than any can be.
     """
     with connect(hosts, port) as connection:
-        return converse(connection, encode_request(request))
-
-
-def ask_names(hosts: tuple[str, ...], port: int) -> NamesReply:
-    """Who is registered there?
-
-    :raises NoServerError: nobody answers.
-    :raises RemoteProtocolError: the answer cannot be read.
-    """
-    return decode_names_reply(ask(hosts, port, NamesRequest()))
-
-
-def ask_port(hosts: tuple[str, ...], port: int, alive: str) -> PortReply:
-    """Where does this node listen?
-
-    :raises NoServerError: nobody answers.
-    :raises RemoteProtocolError: the answer cannot be read.
-    """
-    reply = decode_port_reply(ask(hosts, port, PortPlease2Request(alive)), closed=True)
-    assert reply is not None, "a closed connection leaves nothing to wait for"
-    return reply
+        return converse(connection, request)

@@ -16,16 +16,13 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from epmdless import addresses
 from epmdless.cli import ask
 from epmdless.cli.epmd_usage import USAGE
 from epmdless.errors import EpmdlessError, ListenError
-from epmdless.net.listeners import open_listeners
-from epmdless.wire.epmd import DumpRequest, KillRequest, NamesRequest, Request, encode_request
-from epmdless.wire.epmd_replies import KILL_OK, split_listing
+from epmdless.wire.epmd_plain import KILL_OK, Opcode, encode_frame, split_listing
 
 LONGEST_STOP_NAME = 1000
 """Bytes; the reference's buffer."""
@@ -38,8 +35,7 @@ class UsageError(Exception):
     """The flags are not such as the reference takes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Flags:
+class Flags(NamedTuple):
     """What the flags say. `listed` is -address; seconds are whole, as the reference has them."""
 
     port: int
@@ -89,31 +85,42 @@ def run(arguments: Sequence[str]) -> int:
 _CLIENT_FLAGS = {"-names": 0, "-kill": 0, "-started": 0, "-dump": 0, "-stop": 1}
 """Flag to the number of its arguments. -dump is the reference's too, undocumented."""
 
-_SWITCHES = {"-daemon": "daemon", "-systemd": "systemd", "-relaxed_command_check": "relaxed"}
-_NUMBERS = {
-    "-packet_timeout": "packet_timeout",
-    "-delay_accept": "delay_accept",
-    "-delay_write": "delay_write",
-}
+MAX_SECONDS = 86400
+"""The longest of the reference's time-outs and delays that is taken for meant."""
 
 
 def _server_flag(flags: Flags, flag: str, rest: list[str]) -> Flags:
-    if flag in ("-d", "-debug"):
-        return replace(flags, debug=flags.debug + 1)
-    if flag in _SWITCHES:
-        return replace(flags, **{_SWITCHES[flag]: True})  # type: ignore[arg-type]
+    """Take a flag in, with its value from `rest`; :raises UsageError: either is wrong."""
+    match flag:
+        case "-d" | "-debug":
+            return flags._replace(debug=flags.debug + 1)
+        case "-daemon":
+            return flags._replace(daemon=True)
+        case "-systemd":
+            return flags._replace(systemd=True)
+        case "-relaxed_command_check":
+            return flags._replace(relaxed=True)
     if not rest:
         raise UsageError
     value = rest.pop(0)
-    if flag == "-address":
-        return replace(flags, listed=value)
-    if flag == "-port":
-        try:
-            return replace(flags, port=addresses.parse_port(value, lowest=1))
-        except EpmdlessError:
-            raise UsageError from None
-    if flag in _NUMBERS and value.isascii() and value.isdigit() and 0 < int(value) <= 86400:
-        return replace(flags, **{_NUMBERS[flag]: int(value)})  # type: ignore[arg-type]
+    match flag:
+        case "-address":
+            return flags._replace(listed=value)
+        case "-port":
+            return flags._replace(port=_number(value, 65535))
+        case "-packet_timeout":
+            return flags._replace(packet_timeout=_number(value, MAX_SECONDS))
+        case "-delay_accept":
+            return flags._replace(delay_accept=_number(value, MAX_SECONDS))
+        case "-delay_write":
+            return flags._replace(delay_write=_number(value, MAX_SECONDS))
+    raise UsageError
+
+
+def _number(text: str, highest: int) -> int:
+    """A number from 1; the reference takes 70000 for port 4464, and ``5x`` for 5."""
+    if text.isascii() and text.isdigit() and len(text) <= 6 and 0 < int(text) <= highest:
+        return int(text)
     raise UsageError
 
 
@@ -126,7 +133,7 @@ def _client(flag: str, arguments: list[str], port: int) -> int:
             return _kill(port)
         if flag == "-stop":
             return _stop(port, arguments[0])
-        return _list(port, DumpRequest() if flag == "-dump" else NamesRequest(), silent=flag == "-started")
+        return _list(port, Opcode.DUMP if flag == "-dump" else Opcode.NAMES, silent=flag == "-started")
     except _NotRunningError:
         if flag != "-started":
             sys.stderr.write("epmd: Cannot connect to local epmd\n")
@@ -150,21 +157,22 @@ def _exchange(port: int, request: bytes) -> bytes | None:
             return None
 
 
-def _list(port: int, request: Request, *, silent: bool) -> int:
-    data = _exchange(port, encode_request(request)) or b""
+def _list(port: int, opcode: Opcode, *, silent: bool) -> int:
+    data = _exchange(port, encode_frame(opcode)) or b""
     if len(data) < 4:
         if not silent:
             print("epmd: no response from local epmd")
         return 1
     if not silent:
-        heading = f"epmd: up and running on port {split_listing(data)[0]} with data:\n"
-        sys.stdout.buffer.write(heading.encode() + data[4:])
+        own_port, text = split_listing(data)
+        heading = f"epmd: up and running on port {own_port} with data:\n"
+        sys.stdout.buffer.write(heading.encode() + text)
         sys.stdout.buffer.flush()
     return 0
 
 
 def _kill(port: int) -> int:
-    data = _exchange(port, encode_request(KillRequest()))
+    data = _exchange(port, encode_frame(Opcode.KILL))
     if data is not None and len(data) >= len(KILL_OK):
         killed = data.startswith(KILL_OK)
         print("Killed" if killed else "Killing not allowed - living nodes in database.")
@@ -177,7 +185,7 @@ def _stop(port: int, name: str) -> int:
     if len(raw) > LONGEST_STOP_NAME:
         sys.stdout.write("epmd: Name too long!")
         return 1
-    data = _exchange(port, (len(raw) + 1).to_bytes(2, "big") + b"s" + raw)
+    data = _exchange(port, encode_frame(Opcode.STOP, raw))
     if data is not None and len(data) >= STOP_REPLY:
         print(data[:STOP_REPLY].decode(errors="replace"))
         return 0
@@ -209,6 +217,8 @@ def _serve(flags: Flags) -> int:
 
 def _open(flags: Flags) -> list[socket.socket]:
     """The listening sockets; none if somebody listens there already: the reference ends silently."""
+    from epmdless.net.listeners import open_listeners
+
     if flags.listed is not None:
         plan = addresses.address_list(flags.listed, flags.port, "-address")
     else:

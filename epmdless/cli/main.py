@@ -14,7 +14,7 @@ import click
 
 from epmdless import __version__, config
 from epmdless.addresses import environment_port
-from epmdless.cli import ask, configuration, show
+from epmdless.cli import ask, configuration, queries, show
 from epmdless.errors import ConfigError, EpmdlessError
 from epmdless.names import NodeName
 
@@ -57,7 +57,7 @@ def serve(config_file: str | None, port: int | None, address: str | None, verbos
 def names(host: str | None, port: int | None, as_json: bool) -> None:
     """List the nodes that are registered at HOST (default: this host)."""
     hosts = (host,) if host else ask.LOOPBACK
-    reply = ask.ask_names(hosts, port or environment_port(os.environ))
+    reply = queries.ask_names(hosts, port or environment_port(os.environ))
     if as_json:
         nodes = [{"name": name, "port": node_port} for name, node_port in reply.nodes]
         click.echo(json.dumps({"port": reply.port, "nodes": nodes}, ensure_ascii=False))

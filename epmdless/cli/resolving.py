@@ -9,7 +9,7 @@ from typing import Any
 import trio
 
 from epmdless import log as logs
-from epmdless.cli import ask
+from epmdless.cli import ask, queries
 from epmdless.config import Config
 from epmdless.errors import EpmdlessError
 from epmdless.metrics import Metrics
@@ -42,7 +42,7 @@ def ask_server(name: NodeName, server: str, epmd_port: int) -> Walk:
 
     :raises EpmdlessError: it does not answer, or not as it must.
     """
-    node = ask.ask_port((server,), epmd_port, name.alive).node
+    node = queries.ask_port((server,), epmd_port, name.alive).node
     said = "no such node" if node is None else f"port {node.port}"
     return Walk(name.alive, ((server, said),), None if node is None else node.port, server)
 
@@ -84,7 +84,7 @@ class ListedRegistrations:
     async def answer(self, query: Query) -> Outcome:
         """Ask for the list; a host without an EPMD server has no say in the name."""
         try:
-            reply = await trio.to_thread.run_sync(ask.ask_names, self._hosts, self._port)
+            reply = await trio.to_thread.run_sync(queries.ask_names, self._hosts, self._port)
         except EpmdlessError as error:
             self.note = f" (no EPMD server: {error})"
             return Verdict.NOT_MINE

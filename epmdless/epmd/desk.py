@@ -16,6 +16,7 @@ from epmdless.registry import Registry
 from epmdless.resolve.chain import Chain
 from epmdless.resolve.outcomes import Failed, Found, Missing, Query
 from epmdless.schemes import Scheme
+from epmdless.wire import epmd_plain as plain
 from epmdless.wire import epmd_replies as replies
 from epmdless.wire.epmd import (
     Alive2Request,
@@ -216,8 +217,8 @@ class Desk:
         self._counts.count(metrics.REQUESTS, "kill")
         if len(self.registry) and not self.settings.relaxed_command_check:
             self._refuse(KillRequest(), "living-nodes", caller)
-            return Answer(replies.KILL_REFUSED)
-        return Answer(replies.KILL_OK, Then.END_SERVER)
+            return Answer(plain.KILL_REFUSED)
+        return Answer(plain.KILL_OK, Then.END_SERVER)
 
     def _stop(self, name: str, caller: Caller) -> Answer:
         self._counts.count(metrics.REQUESTS, "stop")
@@ -225,9 +226,9 @@ class Desk:
             return self._refuse(StopRequest(name), "not-relaxed", caller)
         registration = self.registry.get(name)
         if registration is None:
-            return Answer(replies.NOT_STOPPED)
+            return Answer(plain.NOT_STOPPED)
         self._end(registration.fd, "stopped by request")
-        return Answer(replies.STOPPED)
+        return Answer(plain.STOPPED)
 
     def _refuse(self, request: Request, reason: str, caller: Caller) -> Answer:
         kind = _KINDS[type(request)]

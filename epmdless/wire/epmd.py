@@ -13,9 +13,7 @@ from enum import IntEnum
 
 from epmdless.errors import LocalProtocolError, RemoteProtocolError
 from epmdless.names import MAX_NAME_BYTES, MAX_NAME_CHARACTERS, is_listable
-
-MAX_REQUEST = 3057
-"""The longest payload in bytes: the reference's input buffer is 3 * 1020 bytes, and needs 3 spare."""
+from epmdless.wire.epmd_plain import MAX_REQUEST, Opcode, encode_frame
 
 READ_SIZE = 2 + MAX_REQUEST + 1
 """What one read takes: the longest request, and one byte more that shows that there is too much."""
@@ -28,17 +26,6 @@ MIN_ALIVE2 = 14
 
 ALIVE2_X_VERSION = 6
 """From this highest distribution version on, an ALIVE2 reply carries 32 bits of creation (OTP 23)."""
-
-
-class Opcode(IntEnum):
-    """First byte of a request."""
-
-    ALIVE2 = 120
-    PORT_PLEASE2 = 122
-    NAMES = 110
-    DUMP = 100
-    KILL = 107
-    STOP = 115
 
 
 class NodeType(IntEnum):
@@ -167,20 +154,19 @@ def encode_request(request: Request) -> bytes:
     """
     match request:
         case Alive2Request(node):
-            payload = bytes([Opcode.ALIVE2]) + encode_node(node)
+            return encode_frame(Opcode.ALIVE2, encode_node(node))
         case PortPlease2Request(name):
-            payload = bytes([Opcode.PORT_PLEASE2]) + _encode_name(name)
+            return encode_frame(Opcode.PORT_PLEASE2, _encode_name(name))
         case StopRequest(name):
-            payload = bytes([Opcode.STOP]) + _encode_name(name)
+            return encode_frame(Opcode.STOP, _encode_name(name))
         case NamesRequest():
-            payload = bytes([Opcode.NAMES])
+            return encode_frame(Opcode.NAMES)
         case DumpRequest():
-            payload = bytes([Opcode.DUMP])
+            return encode_frame(Opcode.DUMP)
         case KillRequest():
-            payload = bytes([Opcode.KILL])
+            return encode_frame(Opcode.KILL)
         case UnacceptableAlive2():
             raise LocalProtocolError("an unacceptable ALIVE2 request is only ever received")
-    return _U16.pack(len(payload)) + payload
 
 
 def encode_node(node: Node) -> bytes:

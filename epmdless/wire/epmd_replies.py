@@ -14,6 +14,7 @@ from enum import IntEnum
 
 from epmdless.errors import RemoteProtocolError
 from epmdless.wire.epmd import ALIVE2_X_VERSION, Node, decode_node_fields, decode_text, encode_node
+from epmdless.wire.epmd_plain import split_listing
 
 
 class ReplyTag(IntEnum):
@@ -29,15 +30,6 @@ ERROR_CREATION = 99
 
 MISS = bytes([ReplyTag.PORT2, 1])
 """The reply to PORT_PLEASE2 for an unknown name."""
-
-KILL_OK = b"OK"
-KILL_REFUSED = b"NO"
-STOPPED = b"STOPPED"
-NOT_STOPPED = b"NOEXISTSTOPPED"
-"""The reference writes NOEXIST for an unknown name, and then goes on to write STOPPED."""
-
-MAX_NAMES_REPLY = 64 * 1024 * 1024
-"""What a client takes of a NAMES or DUMP reply, in bytes: 64,000 nodes with the longest names."""
 
 _ALIVE2_X = struct.Struct("!BBL")
 _ALIVE2 = struct.Struct("!BBH")
@@ -164,20 +156,9 @@ def decode_names_reply(data: bytes) -> NamesReply:
     """
     port, text = split_listing(data)
     nodes = []
-    for line in text.split("\n")[:-1]:
+    for line in text.decode(errors="replace").split("\n")[:-1]:
         match = _NAMES_LINE.fullmatch(line)
         if match is None:
             raise RemoteProtocolError("name", "a line of a NAMES reply cannot be read")
         nodes.append((match[1], int(match[2])))
     return NamesReply(port, tuple(nodes))
-
-
-def split_listing(data: bytes) -> tuple[int, str]:
-    """Cut a NAMES or DUMP reply into the server's port and its text, as ``epmd -names`` prints it.
-
-    :raises RemoteProtocolError: shorter than its port.
-    """
-    if len(data) < _PORT.size:
-        raise RemoteProtocolError("short", "the connection was closed before a whole answer")
-    (port,) = _PORT.unpack_from(data)
-    return port, data[_PORT.size :].decode(errors="replace")
