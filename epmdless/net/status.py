@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from http import HTTPStatus
 from typing import NamedTuple
 
 import h11
@@ -115,7 +116,12 @@ class StatusServer:
             ("Content-Length", str(len(page.body))),
             ("Connection", "close"),
         ]
-        response = connection.send(h11.Response(status_code=page.status, headers=headers)) or b""
+        response = (
+            connection.send(
+                h11.Response(status_code=page.status, headers=headers, reason=HTTPStatus(page.status).phrase)
+            )
+            or b""
+        )
         await stream.send_all(response if head else response + page.body)
         await stream.send_eof()
 
