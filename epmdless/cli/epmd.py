@@ -207,12 +207,18 @@ def _serve(flags: Flags) -> int:
     listeners = None if flags.systemd else _open(flags)
     if listeners == []:
         return 0
-    if flags.systemd and not int(os.environ.get("LISTEN_FDS") or 0):
+    if flags.systemd and not _sockets_handed_over():
         _debug_line("systemd provides no sockets")
         return 1
     if flags.daemon:
         return _daemonize(lambda on_ready: _run_server(flags, listeners, on_ready), listeners or [])
     return _run_server(flags, listeners, lambda: None)
+
+
+def _sockets_handed_over() -> bool:
+    """Whether systemd says that it opened sockets for this very process, as sd_listen_fds(3) asks."""
+    count = os.environ.get("LISTEN_FDS", "")
+    return os.environ.get("LISTEN_PID") == str(os.getpid()) and count.isdigit() and int(count) > 0
 
 
 def _open(flags: Flags) -> list[socket.socket]:
@@ -228,7 +234,7 @@ def _open(flags: Flags) -> list[socket.socket]:
     except ListenError as error:
         if error.errno != errno.EADDRINUSE:
             raise
-        if flags.debug:
+        if flags.debug and not flags.daemon:
             _debug_line(f"there is already a epmd running at port {flags.port}")
         return []
 
@@ -285,6 +291,9 @@ def _detached(serve: Callable[[Callable[[], None]], int], writer: int) -> NoRetu
             status = serve(lambda: _let_go(writer))
     except EpmdlessError as error:
         sys.stderr.write(f"epmd: {error}\n")
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        raise
     finally:
         os._exit(status)
 

@@ -102,14 +102,13 @@ class ConnectionTable:
         :param timeout: seconds of silence that are allowed.
         """
         cap = max(SHORTEST_CAP, CAP_TIMEOUTS * timeout)
-        late = []
+        late: dict[Connection, None] = {}
         for connection in self._by_activity.values():
             if now - connection.active <= timeout + SLACK:
                 break
-            late.append(connection)
+            late[connection] = None
         for connection in self._by_opening.values():
             if now - connection.opened <= cap:
                 break
-            if connection not in late:
-                late.append(connection)
-        return late
+            late[connection] = None
+        return list(late)

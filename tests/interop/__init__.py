@@ -1,0 +1,1 @@
+"""epmdless against real programs: BEAM nodes of two OTP releases, Elixir, and the C epmd."""
