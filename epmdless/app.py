@@ -279,6 +279,7 @@ class App:
             host=config.resolve.host or os.uname().nodename,
             on_mismatch=config.resolve.on_mismatch,
             relaxed_command_check=relaxed,
+            log_lookups=(self._launch.level or config.log.level) == "debug",
             lookup_access=None if access.lookup is None else AccessList(access.lookup),
             names_access=None if access.names is None else AccessList(access.names),
         )

@@ -61,6 +61,13 @@ def test_it_says_where_it_listens_and_whom_it_asks() -> None:
         assert line["chain"] == ["registered", "scheme"]
 
 
+def test_verbose_logs_each_lookup() -> None:
+    with running("serve", "-v") as server:
+        lookup(server.port, "app-9001")
+        line = wait_for(server.program, "lookup")
+        assert (line["name"], line["resolver"], line["port"]) == ("app-9001", "scheme", 9001)
+
+
 def test_port_0_is_one_port_on_all_addresses() -> None:
     with Program([*OUR_SERVE, "--port", "0", "--address", "127.0.0.1,::1"], env=clean_env()) as program:
         listen = wait_for(program, "started")["listen"]

@@ -36,7 +36,7 @@ def cli() -> None:
     "--port", type=click.IntRange(0, 65535), help="Listen on this port (default 4369, or ERL_EPMD_PORT)."
 )
 @click.option("--address", metavar="LIST", help="Listen on these addresses (comma list) and on loopback.")
-@click.option("-v", "--verbose", is_flag=True, help="Log in more detail.")
+@click.option("-v", "--verbose", is_flag=True, help="Log each lookup too.")
 def serve(config_file: str | None, port: int | None, address: str | None, verbose: bool) -> None:
     """Serve EPMD. Without a configuration file: a drop-in epmd.
 

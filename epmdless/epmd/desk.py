@@ -70,13 +70,18 @@ class Caller(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the configuration says about answers. Access lists: None = everybody may ask."""
+    """What the configuration says about answers.
+
+    :ivar log_lookups: a debug line for each lookup, not only for what goes wrong.
+    :ivar lookup_access, names_access: None = everybody may ask.
+    """
 
     chain: Chain
     scheme: Scheme
     host: str
     on_mismatch: Literal["warn", "reject", "ignore"] = "warn"
     relaxed_command_check: bool = False
+    log_lookups: bool = False
     lookup_access: AccessList | None = None
     names_access: AccessList | None = None
 
@@ -143,13 +148,17 @@ class Desk:
             self._log.warning("refused", request="lookup", reason="access", peer=address)
             return NO_REPLY
         outcome = self.settings.chain.answer_now(Query(name, self.settings.host))
-        return WAIT if outcome is None else self._lookup_answer(outcome)
+        return WAIT if outcome is None else self._lookup_answer(name, outcome)
 
     async def look_up(self, name: str) -> Answer:
         """Answer a lookup, whatever I/O that takes."""
-        return self._lookup_answer(await self.settings.chain.answer(Query(name, self.settings.host)))
+        outcome = await self.settings.chain.answer(Query(name, self.settings.host))
+        return self._lookup_answer(name, outcome)
 
-    def _lookup_answer(self, outcome: Found | Missing | Failed) -> Answer:
+    def _lookup_answer(self, name: str, outcome: Found | Missing | Failed) -> Answer:
+        if self.settings.log_lookups:
+            port = outcome.node.port if isinstance(outcome, Found) else None
+            self._log.debug("lookup", name=name, resolver=outcome.resolver, port=port)
         if isinstance(outcome, Found):
             self._counts.count(metrics.LOOKUPS, outcome.resolver, "found")
             return Answer(outcome.answer)

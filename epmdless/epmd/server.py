@@ -18,7 +18,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from socket import MSG_DONTWAIT, SOCK_STREAM, SocketType
+from socket import MSG_DONTWAIT, MSG_MORE, SOCK_STREAM, SocketType
 
 import trio
 
@@ -309,7 +309,7 @@ class EpmdServer:
         if answer.reply:
             # 2 KiB at most into an empty send buffer: it fits, or the connection is broken.
             with contextlib.suppress(OSError):
-                sock.send(answer.reply, MSG_DONTWAIT)
+                sock.send(answer.reply, MSG_DONTWAIT | MSG_MORE)
         sock.close()
         return True
 

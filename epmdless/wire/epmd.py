@@ -1,4 +1,4 @@
-"""EPMD requests and what is common to both directions (PROTOCOL: erts/epmd/src/epmd_srv.c).
+"""EPMD requests and what is common to both directions (source: Erlang/OTP, erts/epmd/src/epmd_srv.c).
 
 A request is ``length:16`` and that many bytes, one a connection. All integers are big endian. Both
 roles are here: a server calls :func:`decode_request`, a client :func:`encode_request`; the replies
