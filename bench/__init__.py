@@ -1,0 +1,1 @@
+"""Benchmarks: one file a question. ``python -m bench.lookup --help``, from the project's root."""
