@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from socket import MSG_DONTWAIT, MSG_MORE, SOCK_STREAM, SocketType
+from typing import NamedTuple
 
 import trio
 
@@ -37,7 +38,11 @@ EVENTS_A_ROUND = 256
 
 BACK_TO_BACK = 0.0001
 """Seconds between events that count as back to back: what a client on this host needs from one answer
-to its next question. With less traffic than that, no time is spent looking for more."""
+to its next question."""
+
+BUSY_WITHIN = 3 * BACK_TO_BACK
+"""Seconds between turns within which traffic counts as dense: then the next event is looked for, not
+waited for. With less traffic than that, no time is spent on looking."""
 
 LONGEST_TURN = 0.002
 """Seconds after which trio's other tasks get their turn, however many events keep coming."""
@@ -68,6 +73,15 @@ class Timing:
     packet_timeout: float = 60.0
     delay_accept: float = 0.0
     delay_write: float = 0.0
+
+
+class Listener(NamedTuple):
+    """A listening socket, with what each accepted connection needs of it: to ask anew costs a
+    microsecond."""
+
+    sock: socket.socket
+    family: int
+    port: int
 
 
 class EpmdServer:
@@ -102,7 +116,7 @@ class EpmdServer:
             has_ended=_has_ended,
             end=self._end_registration,
         )
-        self._listeners: dict[int, tuple[socket.socket, int]] = {}
+        self._listeners: dict[int, Listener] = {}
         self._holders: dict[int, SocketType] = {}
         self._table = ConnectionTable()
         self._unsent = 0
@@ -146,7 +160,7 @@ class EpmdServer:
         for fd, listener in wanted.items():
             if fd not in self._listeners:
                 listener.setblocking(False)
-                self._listeners[fd] = (listener, listener.getsockname()[1])
+                self._listeners[fd] = Listener(listener, int(listener.family), listener.getsockname()[1])
                 self._epoll.register(fd, select.EPOLLIN)
 
     def reconfigure(self, settings: Settings, timing: Timing) -> None:
@@ -158,22 +172,24 @@ class EpmdServer:
 
     async def _turn(self) -> None:
         """Handle events in rounds, and let trio's other tasks run between them."""
-        idle_since = self._clock()
+        idle_since, busy = self._clock(), False
         while True:
             await trio.lowlevel.wait_readable(self._epoll.fileno())
             if self._timing.delay_accept:
                 await trio.sleep(self._timing.delay_accept)
             started = self._clock()
             self._round()
-            if started - idle_since < BACK_TO_BACK:
-                self._rounds_until(started + LONGEST_TURN)
+            if busy or started - idle_since < BUSY_WITHIN:
+                busy = self._rounds_until(started + LONGEST_TURN)
             idle_since = self._clock()
 
-    def _rounds_until(self, end: float) -> None:
+    def _rounds_until(self, end: float) -> bool:
         """Go on with rounds as long as events come within BACK_TO_BACK, but not past `end`.
 
         While lookups come back to back, to give the turn away and to get it again, through trio's
         epoll and the scheduler, takes as long as to serve one.
+
+        :returns: whether it was the end that ended it.
         """
         now = self._clock()
         stop = now + BACK_TO_BACK
@@ -182,6 +198,7 @@ class EpmdServer:
             now = self._clock()
             if served:
                 stop = now + BACK_TO_BACK
+        return now >= end
 
     def _round(self) -> int:
         """Handle the events that are there; returns how many."""
@@ -197,7 +214,7 @@ class EpmdServer:
         # Events of one round may be about a descriptor that an earlier one closed, and that a new
         # connection got since: each handler looks at the socket itself and takes EAGAIN for an answer.
         if fd in self._listeners:
-            self._accept_batch(*self._listeners[fd])
+            self._accept_batch(self._listeners[fd])
         elif fd in self._holders:
             self._holder_stirred(fd)
         elif (connection := self._table.get(fd)) is not None:
@@ -223,21 +240,21 @@ class EpmdServer:
 
     # Accepting.
 
-    def _accept_batch(self, listener: socket.socket, own_port: int) -> None:
-        family = int(listener.family)
+    def _accept_batch(self, listener: Listener) -> None:
         for _ in range(ACCEPTS_A_ROUND):
             if len(self._table) + len(self._holders) >= self._capacity:
                 self._make_room()
             try:
                 # socket.accept() without what it adds for its callers: a tenth of a lookup.
-                fd, address = listener._accept()  # type: ignore[attr-defined]
+                fd, address = listener.sock._accept()  # type: ignore[attr-defined]
             except BlockingIOError:
                 return
             except OSError as error:
                 if not self._accept_failed(error):
                     return
                 continue
-            self._first_read(SocketType(family, SOCK_STREAM, 0, fd), address[0], own_port)
+            sock = SocketType(listener.family, SOCK_STREAM, 0, fd)
+            self._first_read(sock, address[0], listener.port)
 
     def _accept_failed(self, error: OSError) -> bool:
         """Deal with a failed accept; returns whether to go on accepting."""
