@@ -41,8 +41,8 @@ class Endpoint(NamedTuple):
 
 def _split_port(text: str) -> tuple[str, str | None]:
     if text.startswith("["):
-        host, _, rest = text[1:].partition("]")
-        if rest and not rest.startswith(":"):
+        host, closed, rest = text[1:].partition("]")
+        if not closed or (rest and not rest.startswith(":")):
             return text, None
         return host, rest[1:] if rest else None
     if text.count(":") == 1:

@@ -8,7 +8,9 @@ allowed. Nothing here opens a file: the caller hands over text.
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -16,6 +18,7 @@ import msgspec
 from epmdless import config_errors
 from epmdless.addresses import Endpoint, ListenPlan, environment_port, epmd_plan
 from epmdless.errors import ConfigError, EpmdlessError
+from epmdless.names import can_register
 from epmdless.policy import Network
 from epmdless.schemes import (
     HIGHEST_PORT,
@@ -57,7 +60,10 @@ class Duration(float):
             count = self / _UNIT_SECONDS[unit]
             if count >= 1 and count.is_integer():
                 return f"{int(count)}{unit}"
-        return f"{self * 1000:g}ms"
+        milliseconds = self * 1000
+        if milliseconds.is_integer():
+            return f"{int(milliseconds)}ms"
+        return f"{Decimal(float.__repr__(self)):f}s"
 
 
 class Address:
@@ -239,6 +245,9 @@ class ResolveSection(Section, frozen=True):
         for name, configured in (("srv", self.srv is not None), ("static", bool(self.static))):
             if configured and name not in self.chain:
                 raise ValueError(f'[resolve.{name}] is never asked: chain does not name "{name}"')
+        for alive in self.static:
+            if not can_register(alive):
+                raise ValueError(f"static: {alive!r} is not a name that a node can have")
         for name in self.fallthrough:
             if name not in self.chain:
                 raise ValueError(f'fallthrough names "{name}", which chain does not')
@@ -277,12 +286,14 @@ def decode(text: str, source: str) -> Config:
     :raises ConfigError: not TOML, an unknown key, a value that is not allowed.
     """
     try:
-        return msgspec.toml.decode(text, type=Config, dec_hook=_decode_hook)
-    except msgspec.ValidationError as error:
-        key, problem = config_errors.explain(str(error), Config)
-        raise ConfigError(source, key, problem) from None
-    except msgspec.DecodeError as error:
+        tables = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(source, "", f"not valid TOML: {error}") from None
+    try:
+        return msgspec.convert(tables, Config, dec_hook=_decode_hook)
+    except msgspec.ValidationError as error:
+        key, problem = config_errors.explain(str(error), Config, tables)
+        raise ConfigError(source, key, problem) from None
 
 
 def to_plain(config: Config) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -13,17 +14,18 @@ _MISSING = re.compile(r"Object missing required field `(.*)`")
 _INVALID = re.compile(r"Invalid (?:enum value|value) ?(?P<value>'[^']*')?.*")
 
 
-def explain(message: str, root: type) -> tuple[str, str]:
+def explain(message: str, root: type, tables: Mapping[str, Any]) -> tuple[str, str]:
     """Read a :class:`msgspec.ValidationError`'s message.
 
     :param root: the type that was decoded.
+    :param tables: what was decoded: in a table with a kind, that kind's keys are allowed.
     :returns: the dotted key, and the problem with what is allowed.
     """
     match = _AT.fullmatch(message)
     problem, path = (match["problem"], match["path"]) if match else (message, None)
     keys = (path or "$").removeprefix("$").replace("[...]", ".*").lstrip(".")
     if unknown := _UNKNOWN.fullmatch(problem):
-        return _join(keys, unknown[1]), "unknown key" + _allowed(_keys_at(root, keys))
+        return _join(keys, unknown[1]), "unknown key" + _allowed(_keys_at(root, keys, tables))
     if missing := _MISSING.fullmatch(problem):
         choices = _choices_at(root, _join(keys, missing[1]))
         return _join(keys, missing[1]), "this key is required" + _allowed(choices)
@@ -41,9 +43,17 @@ def _allowed(choices: list[str]) -> str:
     return f"; allowed: {', '.join(choices)}" if choices else ""
 
 
-def _keys_at(root: type, keys: str) -> list[str]:
-    """The keys that any structure at this place has, a union's taken together."""
-    found = [kind for kind in _types_at(root, keys) if isinstance(kind, msgspec.inspect.StructType)]
+def _keys_at(root: type, keys: str, tables: Mapping[str, Any]) -> list[str]:
+    """The keys of the structure at this place, which its tag chooses where there are several."""
+    table: Any = tables
+    for key in filter(None, keys.split(".")):
+        table = table.get(key, {})
+    found = [
+        kind
+        for kind in _types_at(root, keys)
+        if isinstance(kind, msgspec.inspect.StructType)
+        and (kind.tag_field is None or table.get(kind.tag_field) == kind.tag)
+    ]
     names = [kind.tag_field for kind in found if kind.tag_field]
     names += [field.encode_name for kind in found for field in kind.fields]
     return list(dict.fromkeys(names))

@@ -16,6 +16,8 @@ from typing import Any, Protocol
 
 import structlog
 
+from epmdless.names import printable
+
 BURST = 200
 """Lines of one kind that pass at once: enough for all nodes of a large host at its boot."""
 
@@ -78,6 +80,7 @@ def configure(level: str, style: str, *, syslog: bool = False) -> Log:
             RateLimit(),
             structlog.processors.TimeStamper(fmt="iso", utc=not people),
             _in_order,
+            *([_escape] if people else []),
             _renderer(people),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -92,6 +95,11 @@ def _in_order(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mu
     """When, how bad and what come first."""
     first = {key: event.pop(key) for key in ("timestamp", "level", "event") if key in event}
     return {**first, **event}
+
+
+def _escape(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Names in a line come from the network; JSON escapes them by itself."""
+    return {key: printable(value) if isinstance(value, str) else value for key, value in event.items()}
 
 
 def _renderer(people: bool) -> structlog.typing.Processor:

@@ -57,6 +57,17 @@ def is_listable(alive: str) -> bool:
     return _UNLISTABLE.search(alive) is None
 
 
+def can_register(alive: str) -> bool:
+    """Whether a node of this name can register: 1 to 255 characters that a list can carry."""
+    return 1 <= len(alive) <= MAX_NAME_CHARACTERS and is_listable(alive)
+
+
+def printable(text: str) -> str:
+    """The text with its control characters as escapes: what comes from the network may reach a
+    terminal, which obeys them."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def is_transient(alive: str) -> bool:
     """Whether a node of this name comes and goes: a remote shell, an rpc, a boot-time helper.
 

@@ -8,6 +8,9 @@ from collections.abc import Iterable
 REMEMBERED_VERDICTS = 4096
 """Verdicts kept by address, since reading an address costs more than a lookup; then all are dropped."""
 
+MAPPED_PREFIX = 96
+"""Bits in front of an IPv4 address that is mapped into IPv6 (RFC 4291 §2.5.5.2)."""
+
 
 class Network:
     """A block of IPv4 or IPv6 addresses, written ``10.0.0.0/8``."""
@@ -24,7 +27,7 @@ class Network:
         :raises ValueError: neither; host bits that are set count as a mistake.
         """
         try:
-            return cls(ipaddress.ip_network(str(text)))
+            return cls(_plain_network(ipaddress.ip_network(str(text))))
         except ValueError as error:
             raise ValueError(f'{error}; write a network as in "10.0.0.0/8"') from None
 
@@ -39,6 +42,16 @@ class Network:
 
     def __hash__(self) -> int:
         return hash(self._block)
+
+
+def _plain_network(
+    block: ipaddress.IPv4Network | ipaddress.IPv6Network,
+) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    """IPv4 addresses mapped into IPv6 are compared as IPv4, so a block of them must be one of IPv4."""
+    mapped = getattr(block.network_address, "ipv4_mapped", None)
+    if mapped is None or block.prefixlen < MAPPED_PREFIX:
+        return block
+    return ipaddress.ip_network((mapped, block.prefixlen - MAPPED_PREFIX))
 
 
 class AccessList:

@@ -83,7 +83,10 @@ def resolve(
     """Say on which port NODE (NAME or NAME@HOST) listens, and who says so."""
     from epmdless.cli import resolving
 
-    name = NodeName.parse(node)
+    try:
+        name = NodeName.parse(node)
+    except EpmdlessError as error:
+        raise ConfigError("", "", str(error)) from None
     epmd_port = port or environment_port(os.environ)
     if server is not None:
         walk = resolving.ask_server(name, server, epmd_port)

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from epmdless.names import printable
 from epmdless.wire.epmd_replies import NamesReply
 
 if TYPE_CHECKING:
@@ -29,12 +30,12 @@ def walk(found: Walk, *, explain: bool) -> None:
     """Print where a node listens; with `explain`, what each resolver said first."""
     if explain:
         _table((("RESOLVER", "bold"), ("OUTCOME", "")), list(found.steps))
-    line = Text(found.node, style="bold")
+    line = Text(printable(found.node), style="bold")
     if found.port is None:
         line.append(": no such node", style="red")
     else:
         line.append(": port ", style="not bold").append(str(found.port), style="cyan")
-        line.append(f" (by {found.resolver})", style="not bold")
+        line.append(f" (by {printable(found.resolver)})", style="not bold")
     _console().print(line, soft_wrap=True)
 
 
@@ -53,14 +54,19 @@ def toml(tables: Mapping[str, Any], prefix: str = "") -> str:
 
 def _key(key: str) -> str:
     bare = key.isascii() and key.replace("-", "").replace("_", "").isalnum()
-    return key if bare else json.dumps(key, ensure_ascii=False)
+    return key if bare else _string(key)
+
+
+def _string(text: str) -> str:
+    """A TOML basic string: JSON's, but that TOML has no bare DEL."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _value(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False)
+        return _string(value)
     if isinstance(value, Sequence):
         return "[" + ", ".join(_value(item) for item in value) + "]"
     return str(value)
@@ -76,5 +82,5 @@ def _table(columns: Sequence[tuple[str, str]], rows: Sequence[tuple[str, ...]]) 
     for title, style in columns:
         table.add_column(title, style=style, no_wrap=True)
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     _console().print(table)

@@ -32,13 +32,25 @@ def inherited_sockets(environ: MutableMapping[str, str]) -> list[InheritedSocket
         return []
     inherited = []
     for index in range(int(count)):
-        listener = socket.socket(fileno=FIRST_DESCRIPTOR + index)
-        os.set_inheritable(listener.fileno(), False)
-        if _is_tcp_listener(listener):
+        listener = _tcp_listener(FIRST_DESCRIPTOR + index)
+        if listener is not None:
             inherited.append(InheritedSocket(names[index] if index < len(names) else "", listener))
-        else:
-            listener.close()
     return inherited
+
+
+def _tcp_listener(descriptor: int) -> socket.socket | None:
+    """Take a descriptor over; one that is something else is closed, one that is not open is passed by."""
+    try:
+        listener = socket.socket(fileno=descriptor)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
+        return None
+    os.set_inheritable(descriptor, False)
+    if _is_tcp_listener(listener):
+        return listener
+    listener.close()
+    return None
 
 
 def _is_tcp_listener(sock: socket.socket) -> bool:

@@ -128,7 +128,7 @@ class SrvResolver:
             entry = self._cache.get(question)
             if entry is None or entry.stale_until <= self._clock():
                 raise
-            entry.expires = self._clock() + STALE_RECHECK
+            entry.expires = min(self._clock() + STALE_RECHECK, entry.stale_until)
             self._counts.count(metrics.DNS_CACHE, "stale")
             return self._outcome(entry, query)
 

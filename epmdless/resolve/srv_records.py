@@ -20,6 +20,7 @@ REMEMBERED_QUESTIONS = 4096
 """Expanded templates kept: to expand one takes a fifth of a lookup."""
 
 _LABELS = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
+_FIELD = re.compile(r"\{(\w+)\}")
 _LABEL = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -60,8 +61,10 @@ def _expand(template: str, alive: str, host: str) -> str | None:
         return None
     labels = host.split(".")
     fields = {"name": alive, "host": host}
-    fields |= {f"label{n}": labels[n - 1] if n <= len(labels) else "" for n in range(1, 10)}
-    question = re.sub(r"\{(\w+)\}", lambda match: fields[match[1]], template).rstrip(".").lower()
+    fields |= {f"label{n}": label for n, label in enumerate(labels, 1)}
+    if any(field not in fields for field in _FIELD.findall(template)):
+        return None
+    question = _FIELD.sub(lambda match: fields[match[1]], template).rstrip(".").lower()
     return question if _is_domain(question) else None
 
 

@@ -118,8 +118,13 @@ def _negative_ttl(response: dns.message.QueryMessage) -> float:
 def _reason(error: dns.exception.DNSException) -> str:
     """One short line: dnspython's own holds the whole conversation."""
     if isinstance(error, dns.resolver.NoNameservers):
-        said = {str(attempt[4] or attempt[3]) for attempt in error.kwargs.get("errors", ())}
-        return "no server answered: " + ", ".join(sorted(said)) if said else "no server answered"
+        said = {_said(attempt[3]) for attempt in error.kwargs.get("errors", ())}
+        return ", ".join(["no server answered", *sorted(said)])
     if isinstance(error, dns.exception.Timeout):
         return "timed out"
     return type(error).__name__
+
+
+def _said(error: object) -> str:
+    """What one attempt ended with: the server's own code, or the kind of fault."""
+    return error if isinstance(error, str) else type(error).__name__

@@ -1,0 +1,81 @@
+"""`epmdless config`, and where a configuration is looked for."""
+
+import tomllib
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.cli.command import as_json, complaint, printed
+
+SAMPLE: Final = "[resolve]\nchain = ['static']\n[resolve.static]\ncouchdb = 9100\n"
+
+
+@pytest.fixture
+def sample(tmp_path: Path) -> Path:
+    path = tmp_path / "sample.toml"
+    path.write_text(SAMPLE)
+    return path
+
+
+def test_a_good_configuration_is_ok(sample: Path) -> None:
+    assert printed("config", "check", sample) == f"{sample}: ok\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"[epmd]\nlisen = []", "epmd.lisen: unknown key; allowed: listen, packet_timeout"),
+        (b"[epmd", "not valid TOML: "),
+        (b"\xff", "not UTF-8"),
+        (None, "No such file or directory"),
+    ],
+)
+def test_a_bad_configuration_is_status_2_with_file_and_reason(
+    tmp_path: Path, content: bytes | None, said: str
+) -> None:
+    path = tmp_path / "bad.toml"
+    if content is not None:
+        path.write_bytes(content)
+    assert complaint(2, "config", "check", path).startswith(f"{path}: {said}")
+
+
+def test_what_is_no_file_is_no_configuration(tmp_path: Path) -> None:
+    assert complaint(2, "config", "show", "--config", tmp_path) == f"{tmp_path}: Is a directory"
+
+
+def test_show_says_where_the_configuration_came_from_and_is_toml(sample: Path) -> None:
+    said = printed("config", "show", "--config", sample)
+    assert said.startswith(f"# {sample}\n")
+    shown = tomllib.loads(said)
+    assert shown["resolve"]["static"] == {"couchdb": 9100}
+    assert shown["epmd"]["listen"] == ["0.0.0.0:4369", "[::]:4369"]
+    assert shown == as_json("config", "show", "--config", sample)
+
+
+def test_what_is_shown_is_a_good_configuration(sample: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.toml"
+    copy.write_text(printed("config", "show", "--config", sample))
+    assert printed("config", "check", copy) == f"{copy}: ok\n"
+
+
+def test_show_holds_what_the_environment_says(sample: Path) -> None:
+    shown = as_json(
+        "config",
+        "show",
+        EPMDLESS_CONFIG=str(sample),
+        ERL_EPMD_PORT="5000",
+        ERL_EPMD_ADDRESS="10.0.0.1",
+        ERL_EPMD_RELAXED_COMMAND_CHECK="",
+    )
+    assert shown["resolve"]["static"] == {"couchdb": 9100}
+    assert shown["epmd"]["listen"] == ["10.0.0.1:5000", "127.0.0.1:5000", "[::1]:5000"]
+    assert shown["epmd"]["relaxed_command_check"] is True
+
+
+def test_the_flag_goes_before_the_environment(sample: Path, tmp_path: Path) -> None:
+    said = printed("config", "show", "--config", sample, EPMDLESS_CONFIG=str(tmp_path / "gone.toml"))
+    assert said.startswith(f"# {sample}\n")
+    assert str(tmp_path / "gone.toml") in complaint(
+        2, "config", "show", EPMDLESS_CONFIG=str(tmp_path / "gone.toml")
+    )
