@@ -18,6 +18,9 @@ QUERY: Final = Query("app", "b1.internal")
 QUESTION: Final = "_app._tcp.nodes.internal"
 DOWN: Final = ResolveError("timed out")
 
+GATE_SECONDS: Final = 10.0
+"""After which a question fails whose gate nobody opens: no test hangs."""
+
 
 def answer(port: int = 9001, *, ttl: float = 60, target: str = "b1.internal") -> SrvAnswer:
     """One record."""
@@ -42,7 +45,8 @@ class Bench:
     async def ask(self, question: str) -> SrvAnswer:
         self.asked.append(question)
         if self.gate is not None:
-            await self.gate.wait()
+            with trio.fail_after(GATE_SECONDS):
+                await self.gate.wait()
         else:
             await trio.lowlevel.checkpoint()
         if isinstance(self.says, ResolveError):

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 import trio
-from trio.testing import wait_all_tasks_blocked
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from epmdless import metrics
 from epmdless.errors import ResolveError
@@ -110,7 +110,7 @@ async def test_a_failure_is_everybodys_who_waited_for_it() -> None:
     assert (len(failed), bench.asked) == (50, [QUESTION])
 
 
-async def test_a_leader_that_is_cancelled_hands_over() -> None:
+async def test_a_leader_that_is_cancelled_hands_over(autojump_clock: MockClock) -> None:
     bench, found = Bench(), list[int | None]()
     bench.gate = trio.Event()
     async with trio.open_nursery() as nursery:
@@ -133,7 +133,7 @@ async def under_cancel_scope(
         await bench.port()
 
 
-async def test_a_lookup_that_is_cancelled_while_it_waits_disturbs_nobody() -> None:
+async def test_a_lookup_that_is_cancelled_while_it_waits_disturbs_nobody(autojump_clock: MockClock) -> None:
     bench, found = Bench(), list[int | None]()
     bench.gate = trio.Event()
     async with trio.open_nursery() as nursery:
@@ -147,7 +147,7 @@ async def test_a_lookup_that_is_cancelled_while_it_waits_disturbs_nobody() -> No
     assert (found, bench.asked) == ([9001], [QUESTION])
 
 
-async def test_only_so_many_questions_are_under_way_at_once() -> None:
+async def test_only_so_many_questions_are_under_way_at_once(autojump_clock: MockClock) -> None:
     bench = Bench()
     bench.gate = trio.Event()
     async with trio.open_nursery() as nursery:
@@ -163,7 +163,7 @@ async def test_only_so_many_questions_are_under_way_at_once() -> None:
     assert await bench.port(Query("one-more", "b1")) == 9001
 
 
-async def test_a_stale_answer_is_served_while_no_question_has_a_place() -> None:
+async def test_a_stale_answer_is_served_while_no_question_has_a_place(autojump_clock: MockClock) -> None:
     bench = Bench()
     await bench.port()
     bench.now += 60

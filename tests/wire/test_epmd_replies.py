@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Final
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from epmdless.errors import LocalProtocolError, RemoteProtocolError
@@ -84,6 +84,8 @@ def test_another_tag_is_no_alive2_reply() -> None:
 
 
 @given(U16, U32)
+@example(5, 0xFFFFFFFF)
+@example(6, 0xFFFFFFFF)
 def test_the_highest_version_chooses_the_shape(highest: int, creation: int) -> None:
     wire = encode_alive2_reply(highest, creation)
     seen = creation if highest >= 6 else creation % 3 + 1
@@ -92,9 +94,12 @@ def test_the_highest_version_chooses_the_shape(highest: int, creation: int) -> N
 
 
 @given(U16)
+@example(5)
+@example(6)
 def test_a_refusal_has_the_shape_of_a_success(highest: int) -> None:
     wire = encode_alive2_error(highest)
-    assert len(wire) == len(encode_alive2_reply(highest, 4))
+    success = encode_alive2_reply(highest, 4)
+    assert (wire[0], len(wire)) == (success[0], len(success))
     assert decode_alive2_reply(wire) == Alive2Reply(1, ERROR_CREATION)
 
 
