@@ -26,8 +26,9 @@ from epmdless.epmd.server import EpmdServer, Timing
 from epmdless.errors import ConfigError, EpmdlessError, ListenError
 from epmdless.log import Log
 from epmdless.metrics import Metrics
+from epmdless.net.listener_set import ListenerSet
 from epmdless.net.listeners import endpoint_of, open_listeners, raise_descriptor_limit
-from epmdless.net.systemd import InheritedSocket, Notifier, inherited_sockets
+from epmdless.net.systemd import Notifier, inherited_sockets
 from epmdless.policy import AccessList
 from epmdless.registry import Registry
 from epmdless.resolve.build import build_chain
@@ -112,15 +113,15 @@ class App:
         self._fixed = [s.listener for s in self._inherited if s.name != METRICS_SOCKET]
         self._fixed += launch.listeners or ()
         self._status_listeners: list[socket.socket] = []
-        self._listeners: list[socket.socket] = list(self._fixed)
+        self._listening = ListenerSet(self._fixed, self._log)
+        self._check_that_something_is_served(loaded)
         try:
             if not self._fixed:
-                self._listeners = self._open(loaded.listen)
-            self._status_listeners = self._open_status(loaded.config, self._inherited)
+                self._listening.change(loaded.listen, lambda _: None)
+            self._status_listeners = self._status_listeners_for(loaded.config)
         except BaseException:
             self.close()
             raise
-        self._check_that_something_is_served()
         self._server = EpmdServer(
             self._registry,
             settings,
@@ -136,8 +137,7 @@ class App:
         """Serve; returns when a signal or a KILL request ends it."""
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
             async with trio.open_nursery() as self._nursery:
-                if self._listeners:
-                    await self._nursery.start(self._serve_epmd)
+                await self._nursery.start(self._serve_epmd)
                 if self._status_listeners:
                     await self._nursery.start(self._serve_status)
                 self._nursery.start_soon(self._keep_alive)
@@ -149,11 +149,11 @@ class App:
 
     def close(self) -> None:
         """Close the listening sockets."""
-        for listener in (*self._listeners, *self._status_listeners):
-            listener.close()
+        self._listening.close()
+        _close(self._status_listeners)
 
     async def _serve_epmd(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        await self._server.serve(self._listeners, task_status=task_status)
+        await self._server.serve(self._listening.listeners, task_status=task_status)
         self._nursery.cancel_scope.cancel()
 
     def _announce(self) -> None:
@@ -163,7 +163,7 @@ class App:
         self._log.info(
             "started",
             version=__version__,
-            listen=[str(endpoint_of(listener)) for listener in self._listeners],
+            listen=[str(endpoint_of(listener)) for listener in self._listening.listeners],
             chain=self._loaded.config.resolve.chain,
             configuration=self._loaded.source,
             pid=os.getpid(),
@@ -173,8 +173,8 @@ class App:
         self._launch.on_ready()
 
     def _warn_of_unreachable_loopback(self) -> None:
-        hosts = {endpoint_of(listener).host for listener in self._listeners}
-        if self._listeners and not hosts & {"0.0.0.0", "::", "127.0.0.1", "::1"}:
+        hosts = {endpoint_of(listener).host for listener in self._listening.listeners}
+        if self._listening.listeners and not hosts & {"0.0.0.0", "::", "127.0.0.1", "::1"}:
             self._log.warning("no loopback address among those listened on: no node can register here")
 
     async def _obey(self, signals: AsyncIterator[int]) -> None:
@@ -204,61 +204,56 @@ class App:
         self._notifier.reloading()
         try:
             loaded = self._launch.load()
-            settings = self._settings(loaded.config)
-            listeners = self._changed_listeners(loaded)
+            status_listeners = self._take_on(loaded)
         except EpmdlessError as error:
             self._log.error("configuration not reloaded", error=str(error))
         else:
-            self._loaded = loaded
-            self._log = self._configure_log(loaded.config)
-            self._server.reconfigure(settings, self._timing(loaded.config))
-            self._swap_listeners(listeners)
-            await self._swap_status(loaded.config)
+            await self._serve_status_on(status_listeners)
             self._log.info(
                 "configuration reloaded",
                 configuration=loaded.source,
-                listen=[str(endpoint_of(listener)) for listener in self._listeners],
+                listen=[str(endpoint_of(listener)) for listener in self._listening.listeners],
                 chain=loaded.config.resolve.chain,
             )
         self._notifier.ready(self._status_line())
 
-    def _changed_listeners(self, loaded: Loaded) -> list[socket.socket]:
-        """The listeners under another plan: those that stay, and new ones, opened.
+    def _take_on(self, loaded: Loaded) -> list[socket.socket]:
+        """Make a configuration the running one.
 
-        :raises ListenError: a new one cannot be opened; the old ones are untouched.
+        :returns: the sockets to serve metrics on from now.
+        :raises ConfigError: it cannot be built.
+        :raises ListenError: an address cannot be had. In both cases all is as it was.
         """
-        if self._fixed or loaded.listen == self._loaded.listen:
-            return self._listeners
-        wanted = {*loaded.listen.required, *loaded.listen.optional}
-        staying = [listener for listener in self._listeners if endpoint_of(listener) in wanted]
-        open_now = {endpoint_of(listener) for listener in staying}
-        missing = ListenPlan(
-            tuple(e for e in loaded.listen.required if e not in open_now),
-            tuple(e for e in loaded.listen.optional if e not in open_now),
-        )
-        if not staying or missing.required:
-            return staying + self._open(missing)
-        return staying
+        self._check_that_something_is_served(loaded)
+        settings = self._settings(loaded.config)
+        status_listeners = self._status_listeners_for(loaded.config)
+        try:
+            if not self._fixed:
+                self._listening.change(loaded.listen, self._server.listen_on)
+        except ListenError:
+            _close(status_listeners, but=self._status_listeners)
+            raise
+        self._loaded = loaded
+        self._log = self._configure_log(loaded.config)
+        self._server.reconfigure(settings, self._timing(loaded.config))
+        return status_listeners
 
-    def _swap_listeners(self, listeners: list[socket.socket]) -> None:
-        leaving = [listener for listener in self._listeners if listener not in listeners]
-        self._listeners = listeners
-        self._server.listen_on(listeners)
-        for listener in leaving:
-            listener.close()
+    def _status_listeners_for(self, config: Config) -> list[socket.socket]:
+        """The sockets to serve metrics on: systemd's, those that are open already, or new ones."""
+        handed = [s.listener for s in self._inherited if s.name == METRICS_SOCKET]
+        if handed or config.metrics.listen is None:
+            return handed
+        wanted = config.metrics.listen.endpoint(METRICS_PORT)
+        if [endpoint_of(listener) for listener in self._status_listeners] == [wanted]:
+            return self._status_listeners
+        return open_listeners([wanted], [], self._log)
 
-    async def _swap_status(self, config: Config) -> None:
-        wanted = config.metrics.listen
-        current = [endpoint_of(listener) for listener in self._status_listeners]
-        if [wanted.endpoint(METRICS_PORT)] == current if wanted else not current:
+    async def _serve_status_on(self, listeners: list[socket.socket]) -> None:
+        if listeners == self._status_listeners:
             return
         self._status_scope.cancel()
-        try:
-            self._status_listeners = self._open_status(config, ())
-        except ListenError as error:
-            self._status_listeners = []
-            self._log.error("metrics are not served", error=str(error))
-        if self._status_listeners:
+        self._status_listeners = listeners
+        if listeners:
             await self._nursery.start(self._serve_status)
 
     # Building.
@@ -287,20 +282,10 @@ class App:
     def _timing(self, config: Config) -> Timing:
         return Timing(config.epmd.packet_timeout, *self._launch.delays)
 
-    def _open(self, plan: ListenPlan) -> list[socket.socket]:
-        if not plan.required and not plan.optional:
-            return []
-        return open_listeners(plan.required, plan.optional, self._log)
-
-    def _open_status(self, config: Config, inherited: Sequence[InheritedSocket]) -> list[socket.socket]:
-        handed = [s.listener for s in inherited if s.name == METRICS_SOCKET]
-        if handed or config.metrics.listen is None:
-            return handed
-        return self._open(ListenPlan((config.metrics.listen.endpoint(METRICS_PORT),)))
-
-    def _check_that_something_is_served(self) -> None:
-        if not self._listeners and not self._status_listeners:
-            raise ConfigError(self._loaded.source, "epmd.listen", "empty, and nothing else is to be served")
+    def _check_that_something_is_served(self, loaded: Loaded) -> None:
+        if self._fixed or any(loaded.listen) or self._status_listeners or loaded.config.metrics.listen:
+            return
+        raise ConfigError(loaded.source, "epmd.listen", "empty, and nothing else is to be served")
 
     async def _serve_status(
         self, *, task_status: trio.TaskStatus[list[trio.SocketListener]] = trio.TASK_STATUS_IGNORED
@@ -315,3 +300,9 @@ class App:
         self._log.info("metrics served", listen=[str(endpoint_of(s)) for s in self._status_listeners])
         with trio.CancelScope() as self._status_scope:
             await server.serve(listeners, task_status=task_status)
+
+
+def _close(listeners: Sequence[socket.socket], but: Sequence[socket.socket] = ()) -> None:
+    for listener in listeners:
+        if listener not in but:
+            listener.close()

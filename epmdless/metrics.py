@@ -86,7 +86,7 @@ CONNECTIONS = Metric(
 DESCRIPTOR_LIMIT = Metric("epmdless_descriptor_limit", Kind.GAUGE, "The limit on file descriptors in force")
 DNS_CACHED = Metric("epmdless_dns_cache_entries", Kind.GAUGE, "Answers in the SRV cache now")
 LOOKUP_SECONDS = Metric(
-    "epmdless_lookup_seconds", Kind.HISTOGRAM, "From the first read of a lookup to its reply, in seconds"
+    "epmdless_lookup_seconds", Kind.HISTOGRAM, "From a whole lookup request to its reply, in seconds"
 )
 DNS_SECONDS = Metric("epmdless_dns_seconds", Kind.HISTOGRAM, "Duration of SRV questions in seconds")
 

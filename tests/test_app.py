@@ -172,6 +172,56 @@ def test_a_broken_file_leaves_the_running_configuration(tmp_path: Path, text: st
         assert len(events(server.program, "configuration not reloaded")) == 1
 
 
+@pytest.mark.parametrize(("first", "then"), [("0.0.0.0", "127.0.0.1"), ("127.0.0.1", "0.0.0.0")])
+def test_reload_narrows_and_widens_on_the_same_port(tmp_path: Path, first: str, then: str) -> None:
+    """The one address holds the port against the other, so it must make way first."""
+    port = free_port()
+    path = write(tmp_path / "e.toml", f'[epmd]\nlisten = ["{first}:{port}"]\n')
+    with configured(path, port) as server, Registration(port, "a", 7001):
+        for address in (then, first, then):
+            write(path, f'[epmd]\nlisten = ["{address}:{port}"]\n')
+            before = len(events(server.program, "configuration reloaded"))
+            server.program.signal(signal.SIGHUP)
+            line = wait_for(server.program, "configuration reloaded", before + 1)
+            assert line["listen"] == [f"{address}:{port}"]
+            assert names(port) == {"a": 7001}
+        with pytest.raises(ConnectionRefusedError) if then == "127.0.0.1" else contextlib.nullcontext():
+            assert names(port, "127.0.0.2") == {"a": 7001}
+
+
+def test_an_address_in_the_way_and_one_that_cannot_be_had_leave_all_as_it_was(tmp_path: Path) -> None:
+    port = free_port()
+    path = write(tmp_path / "e.toml", f'[epmd]\nlisten = ["0.0.0.0:{port}"]\n')
+    with configured(path, port) as server, closed_port() as taken:
+        write(path, f'[epmd]\nlisten = ["127.0.0.1:{port}", "127.0.0.1:{taken}"]\n')
+        server.program.signal(signal.SIGHUP)
+        wait_for(server.program, "configuration not reloaded")
+        assert names(port, "127.0.0.2") == {}
+
+
+def test_the_epmd_server_can_come_later(tmp_path: Path) -> None:
+    port, metrics_port = free_port(), free_port()
+    status = f'[metrics]\nlisten = "127.0.0.1:{metrics_port}"\n'
+    path = write(tmp_path / "e.toml", f"[epmd]\nlisten = []\n{status}")
+    with Program([*OUR_SERVE, "--config", path], env=clean_env()) as program:
+        wait_for(program, "started")
+        assert not answers(port)
+        write(path, f'[epmd]\nlisten = ["127.0.0.1:{port}"]\n{status}')
+        program.signal(signal.SIGHUP)
+        wait_for(program, "configuration reloaded")
+        assert names(port) == {}
+
+
+def test_metrics_that_cannot_be_served_leave_the_running_configuration(tmp_path: Path) -> None:
+    port = free_port()
+    path = write(tmp_path / "e.toml", f'[epmd]\nlisten = ["127.0.0.1:{port}"]\n')
+    with configured(path, port) as server, closed_port() as taken:
+        write(path, f'[epmd]\nlisten = ["127.0.0.1:{port}"]\n[metrics]\nlisten = "127.0.0.1:{taken}"\n')
+        server.program.signal(signal.SIGHUP)
+        line = wait_for(server.program, "configuration not reloaded")
+        assert line["error"] == f"cannot listen on 127.0.0.1:{taken}: Address already in use"
+
+
 def test_an_address_that_cannot_be_had_leaves_the_running_configuration(tmp_path: Path) -> None:
     port = free_port()
     path = write(tmp_path / "e.toml", f'[epmd]\nlisten = ["127.0.0.1:{port}"]\n')

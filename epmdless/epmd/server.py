@@ -12,43 +12,27 @@ system call to make them non-blocking.
 from __future__ import annotations
 
 import contextlib
-import errno
 import select
 import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from socket import MSG_DONTWAIT, MSG_MORE, SOCK_STREAM, SocketType
-from typing import NamedTuple
+from socket import MSG_DONTWAIT, MSG_MORE, SocketType
 
 import trio
 
 from epmdless import metrics
+from epmdless.epmd.accepting import Acceptor
 from epmdless.epmd.connections import Connection, ConnectionTable, Waits
 from epmdless.epmd.desk import NO_REPLY, WAIT, Answer, Caller, Desk, Settings, Then
+from epmdless.epmd.holders import Holders
+from epmdless.epmd.rounds import Rounds
 from epmdless.errors import RemoteProtocolError
 from epmdless.log import Log
 from epmdless.metrics import Metrics
 from epmdless.policy import is_local_peer
 from epmdless.registry import Registry
 from epmdless.wire.epmd import READ_SIZE, PortPlease2Request, Request, decode_request
-
-EVENTS_A_ROUND = 256
-"""Events handled before other trio tasks get their turn: some 5 ms of work."""
-
-BACK_TO_BACK = 0.0001
-"""Seconds between events that count as back to back: what a client on this host needs from one answer
-to its next question."""
-
-BUSY_WITHIN = 3 * BACK_TO_BACK
-"""Seconds between turns within which traffic counts as dense: then the next event is looked for, not
-waited for. With less traffic than that, no time is spent on looking."""
-
-LONGEST_TURN = 0.002
-"""Seconds after which trio's other tasks get their turn, however many events keep coming."""
-
-ACCEPTS_A_ROUND = 128
-"""Connections accepted from one listener before the others get their turn."""
 
 RESERVED_DESCRIPTORS = 128
 """Descriptors that connections and registrations leave alone: listeners, DNS sockets, metrics, logs."""
@@ -63,8 +47,6 @@ stays the same; a flood of registrations between slow readers could make it diff
 HOUSEKEEPING = 1.0
 """Seconds between looks for connections whose time is up."""
 
-_ENDED = select.POLLIN | select.POLLRDHUP | select.POLLHUP | select.POLLERR
-
 
 @dataclass(frozen=True, slots=True)
 class Timing:
@@ -73,15 +55,6 @@ class Timing:
     packet_timeout: float = 60.0
     delay_accept: float = 0.0
     delay_write: float = 0.0
-
-
-class Listener(NamedTuple):
-    """A listening socket, with what each accepted connection needs of it: to ask anew costs a
-    microsecond."""
-
-    sock: socket.socket
-    family: int
-    port: int
 
 
 class EpmdServer:
@@ -101,27 +74,27 @@ class EpmdServer:
         descriptor_limit: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._registry = registry
         self._timing = timing
         self._counts = counts
         self._log = log
         self._clock = clock
         self._capacity = max(descriptor_limit - RESERVED_DESCRIPTORS, 2 * LOOKUP_DESCRIPTORS)
+        self._epoll = select.epoll()
+        self._holders = Holders(registry, self._epoll, log)
         self._desk = Desk(
             registry,
             settings,
             counts,
             log,
             max_registrations=self._capacity - LOOKUP_DESCRIPTORS,
-            has_ended=_has_ended,
-            end=self._end_registration,
+            has_ended=self._holders.has_ended,
+            end=self._holders.end,
         )
-        self._listeners: dict[int, Listener] = {}
-        self._holders: dict[int, SocketType] = {}
         self._table = ConnectionTable()
         self._unsent = 0
-        self._paused = False
-        self._epoll = select.epoll()
+        self._acceptor = Acceptor(
+            self._epoll, counts, log, is_full=self._is_full, make_room=self._make_room, take=self._first_read
+        )
         self._killed = trio.Event()
         self._seconds = counts.histogram(metrics.LOOKUP_SECONDS)
         counts.gauge(metrics.REGISTERED, lambda: len(registry))
@@ -139,10 +112,11 @@ class EpmdServer:
         The sockets stay the caller's to close; connections and registrations are closed at the end.
         `task_status.started()` is called once lookups are answered.
         """
+        rounds = Rounds(self._epoll, self._event, self._contain, self._clock)
         try:
             async with trio.open_nursery() as self._handlers:
                 self._handlers.start_soon(self._housekeep)
-                self._handlers.start_soon(self._turn)
+                self._handlers.start_soon(rounds.run, lambda: self._timing.delay_accept)
                 self.listen_on(listeners)
                 task_status.started()
                 await self._killed.wait()
@@ -151,17 +125,8 @@ class EpmdServer:
             self._close_everything()
 
     def listen_on(self, listeners: Sequence[socket.socket]) -> None:
-        """Accept on exactly these sockets from now on."""
-        wanted = {listener.fileno(): listener for listener in listeners}
-        for fd in self._listeners.keys() - wanted.keys():
-            del self._listeners[fd]
-            with contextlib.suppress(OSError, ValueError):
-                self._epoll.unregister(fd)
-        for fd, listener in wanted.items():
-            if fd not in self._listeners:
-                listener.setblocking(False)
-                self._listeners[fd] = Listener(listener, int(listener.family), listener.getsockname()[1])
-                self._epoll.register(fd, select.EPOLLIN)
+        """Accept on exactly these sockets from now on; they stay the caller's to close."""
+        self._acceptor.listen_on(listeners)
 
     def reconfigure(self, settings: Settings, timing: Timing) -> None:
         """Answer by other settings from the next request on; registrations stay."""
@@ -170,53 +135,11 @@ class EpmdServer:
 
     # The loop.
 
-    async def _turn(self) -> None:
-        """Handle events in rounds, and let trio's other tasks run between them."""
-        idle_since, busy = self._clock(), False
-        while True:
-            await trio.lowlevel.wait_readable(self._epoll.fileno())
-            if self._timing.delay_accept:
-                await trio.sleep(self._timing.delay_accept)
-            started = self._clock()
-            self._round()
-            if busy or started - idle_since < BUSY_WITHIN:
-                busy = self._rounds_until(started + LONGEST_TURN)
-            idle_since = self._clock()
-
-    def _rounds_until(self, end: float) -> bool:
-        """Go on with rounds as long as events come within BACK_TO_BACK, but not past `end`.
-
-        While lookups come back to back, to give the turn away and to get it again, through trio's
-        epoll and the scheduler, takes as long as to serve one.
-
-        :returns: whether it was the end that ended it.
-        """
-        now = self._clock()
-        stop = now + BACK_TO_BACK
-        while now < stop and now < end:
-            served = self._round()
-            now = self._clock()
-            if served:
-                stop = now + BACK_TO_BACK
-        return now >= end
-
-    def _round(self) -> int:
-        """Handle the events that are there; returns how many."""
-        events = self._epoll.poll(0, EVENTS_A_ROUND)
-        for fd, _ in events:
-            try:
-                self._event(fd)
-            except Exception as error:  # noqa: BLE001 - one connection's fault must not end the server
-                self._contain(fd, error)
-        return len(events)
-
     def _event(self, fd: int) -> None:
-        # Events of one round may be about a descriptor that an earlier one closed, and that a new
-        # connection got since: each handler looks at the socket itself and takes EAGAIN for an answer.
-        if fd in self._listeners:
-            self._accept_batch(self._listeners[fd])
+        if (listener := self._acceptor.get(fd)) is not None:
+            self._acceptor.accept_batch(listener)
         elif fd in self._holders:
-            self._holder_stirred(fd)
+            self._holders.stirred(fd)
         elif (connection := self._table.get(fd)) is not None:
             self._connection_stirred(connection)
 
@@ -234,39 +157,14 @@ class EpmdServer:
     async def _housekeep(self) -> None:
         while True:
             await trio.sleep(HOUSEKEEPING)
-            self._resume_accepting()
+            self._acceptor.resume()
             for connection in self._table.expired(self._clock(), self._timing.packet_timeout):
                 self._evict(connection, "timeout")
 
-    # Accepting.
+    # Room for the next connection.
 
-    def _accept_batch(self, listener: Listener) -> None:
-        for _ in range(ACCEPTS_A_ROUND):
-            if len(self._table) + len(self._holders) >= self._capacity:
-                self._make_room()
-            try:
-                # socket.accept() without what it adds for its callers: a tenth of a lookup.
-                fd, address = listener.sock._accept()  # type: ignore[attr-defined]
-            except BlockingIOError:
-                return
-            except OSError as error:
-                if not self._accept_failed(error):
-                    return
-                continue
-            sock = SocketType(listener.family, SOCK_STREAM, 0, fd)
-            self._first_read(sock, address[0], listener.port)
-
-    def _accept_failed(self, error: OSError) -> bool:
-        """Deal with a failed accept; returns whether to go on accepting."""
-        name = errno.errorcode.get(error.errno or 0, "unknown")
-        self._counts.count(metrics.ACCEPT_ERRORS, name)
-        if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-            return True  # the connection was gone before it was accepted: accept(2), "Error handling"
-        if self._make_room():
-            return True
-        self._log.error("cannot accept", error=name)
-        self._pause_accepting()
-        return False
+    def _is_full(self) -> bool:
+        return len(self._table) + len(self._holders) >= self._capacity
 
     def _make_room(self) -> bool:
         """Close the connection that has been silent for longest; False if there is none."""
@@ -275,18 +173,6 @@ class EpmdServer:
             return False
         self._evict(connection, "descriptors")
         return True
-
-    def _pause_accepting(self) -> None:
-        """Stop looking at listeners until the next housekeeping: they would stay readable, and spin."""
-        self._paused = True
-        for fd in self._listeners:
-            self._epoll.modify(fd, 0)
-
-    def _resume_accepting(self) -> None:
-        if self._paused:
-            self._paused = False
-            for fd in self._listeners:
-                self._epoll.modify(fd, select.EPOLLIN)
 
     # Reading requests.
 
@@ -380,6 +266,8 @@ class EpmdServer:
             self._hold(connection)
             self._handlers.start_soon(self._look_up, connection, request)
         else:
+            if isinstance(request, PortPlease2Request):
+                self._seconds.observe(self._clock() - connection.active)
             self._carry_out(connection, answer)
 
     async def _look_up(self, connection: Connection, request: PortPlease2Request) -> None:
@@ -389,7 +277,7 @@ class EpmdServer:
         except Exception as error:  # noqa: BLE001 - one lookup's fault must not end the server
             self._contain(-1, error)
         if self._is_open(connection):
-            self._seconds.observe(self._clock() - connection.opened)
+            self._seconds.observe(self._clock() - connection.active)
             self._carry_out(connection, answer)
 
     async def _serve_late(self, connection: Connection, request: Request) -> None:
@@ -418,7 +306,8 @@ class EpmdServer:
     def _carry_out(self, connection: Connection, answer: Answer) -> None:
         match answer.then:
             case Then.REGISTERED:
-                self._become_registration(connection, answer.reply)
+                self._table.remove(connection)
+                self._holders.add(connection.sock, answer.reply)
                 return
             case Then.END_SERVER:
                 self._log.info("ended by request", peer=connection.peer)
@@ -428,20 +317,6 @@ class EpmdServer:
         connection.unsent = memoryview(answer.reply)
         self._unsent += len(answer.reply)
         self._write(connection)
-
-    def _become_registration(self, connection: Connection, reply: bytes) -> None:
-        """Hand the socket from the table of connections to the registrations, and say so in one write."""
-        sock = connection.sock
-        fd = sock.fileno()
-        self._table.remove(connection)
-        self._holders[fd] = sock
-        self._epoll.modify(fd, select.EPOLLIN | select.EPOLLRDHUP)
-        try:
-            sent = sock.send(reply, MSG_DONTWAIT)
-        except OSError:
-            sent = 0
-        if sent != len(reply):
-            self._end_registration(fd, "reply not taken")
 
     def _write(self, connection: Connection) -> None:
         """Send what is unsent; close after the last byte, unless the client is to close."""
@@ -474,26 +349,6 @@ class EpmdServer:
     def _longest_unread(self) -> Connection | None:
         return next((c for c in self._table if c.waits is Waits.WRITE), None)
 
-    # Registrations.
-
-    def _holder_stirred(self, fd: int) -> None:
-        """A registration ends by EOF, by an error, or by any byte."""
-        try:
-            data = self._holders[fd].recv(1, MSG_DONTWAIT)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        self._end_registration(fd, "spoke" if data else "closed")
-
-    def _end_registration(self, fd: int, why: str) -> None:
-        registration = self._registry.unregister(fd)
-        self._epoll.unregister(fd)
-        self._holders.pop(fd).close()
-        if registration is not None:
-            node = registration.node
-            self._log.info("unregistered", name=node.name, port=node.port, fd=fd, why=why)
-
     # Ends of connections.
 
     def _park(self, connection: Connection, events: int) -> None:
@@ -522,15 +377,4 @@ class EpmdServer:
         for connection in self._table:
             self._table.remove(connection)
             connection.sock.close()
-        for fd, sock in self._holders.items():
-            self._registry.unregister(fd)
-            sock.close()
-        self._holders.clear()
-        self._listeners.clear()
-
-
-def _has_ended(fd: int) -> bool:
-    """Whether a registration's connection has ended or spoken, unread as yet."""
-    poll = select.poll()
-    poll.register(fd, _ENDED)
-    return bool(poll.poll(0))
+        self._holders.close()
