@@ -16,7 +16,16 @@ def test_the_lookup_benchmark_measures_both_servers(tmp_path: Path) -> None:
     require("epmd", "erlang-base")
     require("cc", "gcc")
     results = tmp_path / "lookup.json"
-    argv = [sys.executable, "-m", "bench.lookup", "--quick", "--only", "ten", "--json", results]
+    argv: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "bench.lookup",
+        "--quick",
+        "--only",
+        "ten",
+        "--json",
+        results,
+    ]
     finished = run(argv, env=clean_env(), within=120)
     assert finished.status == 0, finished.stderr
     rows = json.loads(results.read_text())["rows"]
