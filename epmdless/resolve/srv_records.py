@@ -59,8 +59,8 @@ class QuestionTemplate:
 def _expand(template: str, alive: str, host: str) -> str | None:
     if "{name}" in template and not _LABEL.fullmatch(alive):
         return None
-    labels = host.split(".")
-    fields = {"name": alive, "host": host}
+    labels = host.rstrip(".").split(".")
+    fields = {"name": alive, "host": ".".join(labels)}
     fields |= {f"label{n}": label for n, label in enumerate(labels, 1)}
     if any(field not in fields for field in _FIELD.findall(template)):
         return None

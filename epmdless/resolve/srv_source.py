@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import dns.asyncresolver
 import dns.exception
+import dns.flags
 import dns.message
 import dns.name
 import dns.nameserver
@@ -73,6 +74,8 @@ class DnsSource:
             return SrvAnswer((), _negative_ttl(error.response(name)))  # type: ignore[no-untyped-call]
         except dns.exception.DNSException as error:
             raise ResolveError(f"SRV {question}: {_reason(error)}") from None
+        if answer.response.flags & dns.flags.TC:
+            raise ResolveError(f"SRV {question}: cut short even over TCP")
         if answer.rrset is None:
             return SrvAnswer((), _negative_ttl(answer.response))
         return SrvAnswer(_records(answer), answer.chaining_result.minimum_ttl)

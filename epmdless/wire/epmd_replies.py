@@ -31,6 +31,8 @@ ERROR_CREATION = 99
 MISS = bytes([ReplyTag.PORT2, 1])
 """The reply to PORT_PLEASE2 for an unknown name."""
 
+MAX_PORT = 0xFFFF
+
 _ALIVE2_X = struct.Struct("!BBL")
 _ALIVE2 = struct.Struct("!BBH")
 _PORT = struct.Struct("!L")
@@ -158,7 +160,7 @@ def decode_names_reply(data: bytes) -> NamesReply:
     nodes = []
     for line in text.decode(errors="replace").split("\n")[:-1]:
         match = _NAMES_LINE.fullmatch(line)
-        if match is None:
+        if match is None or int(match[2]) > MAX_PORT:
             raise RemoteProtocolError("name", "a line of a NAMES reply cannot be read")
         nodes.append((match[1], int(match[2])))
     return NamesReply(port, tuple(nodes))

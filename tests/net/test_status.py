@@ -148,6 +148,8 @@ async def test_a_query_in_the_target_is_ignored(site: Site) -> None:
 async def test_head_is_get_without_its_body(site: Site, page: str) -> None:
     get, head = await site.request(page), await site.request(page, "HEAD")
     assert head == get._replace(body="")
+    wire = await site.exchange(f"HEAD {page} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    assert wire.endswith(b"\r\n\r\n")
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "BREW"])

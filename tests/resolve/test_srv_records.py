@@ -4,7 +4,7 @@ from collections import Counter
 from typing import Final
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from epmdless.resolve.srv_records import (
@@ -66,6 +66,10 @@ def test_a_name_that_is_no_label_makes_no_question(alive: str) -> None:
 def test_a_label_that_the_host_does_not_have_makes_no_question(template: str) -> None:
     """Otherwise every host without it asks the same question, for nobody: `_._tcp.x`."""
     assert QuestionTemplate(template).expand("app", HOST) is None
+
+
+def test_the_last_dot_of_a_host_makes_no_label() -> None:
+    assert QuestionTemplate("_{label4}._tcp.x").expand("app", f"{HOST}.") is None
 
 
 @pytest.mark.parametrize("host", ["a b", "a..b", "b1/internal", ".b1"])
@@ -185,6 +189,7 @@ def test_records_without_weights_are_picked_evenly(number: int) -> None:
 
 
 @given(st.lists(st.integers(0, 65535), min_size=1, max_size=6), st.floats(0, 1, exclude_max=True))
+@example([0, 1], 0.0)
 def test_a_record_is_picked_whatever_chance_says(weights: list[int], chance: float) -> None:
     records = [record(port=index, weight=weight) for index, weight in enumerate(weights)]
     picked = pick(records, lambda: chance)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Final
 
+import dns.flags
 import dns.message
 import dns.rcode
 import dns.rrset
@@ -185,6 +186,18 @@ async def test_a_truncated_answer_is_asked_for_again_over_tcp(server: ScriptedDn
     server.script(NAME, "SRV", truncated(answer(*FIVE)))
     assert len((await ask(server)).records) == 5
     assert [transport for _, _, transport in server.asked] == ["udp", "tcp"]
+
+
+def cut_everywhere(question: Question) -> bytes:
+    """No records, and the TC bit: over UDP and over TCP."""
+    wire = bytearray(answer()(question) or b"")
+    wire[2] |= dns.flags.TC >> 8
+    return bytes(wire)
+
+
+async def test_an_answer_cut_short_even_over_tcp_is_a_failure(server: ScriptedDns) -> None:
+    server.script(NAME, "SRV", cut_everywhere)
+    assert await failure(server) == f"SRV {NAME}: cut short even over TCP"
 
 
 @pytest.mark.parametrize("tcp", [False, True])

@@ -265,3 +265,8 @@ def test_lying_lengths_in_a_node_never_reach_past_its_end(tail: bytes, nlen: int
         assert len(seen.node.name.encode()) == nlen <= len(tail)
     else:
         assert seen in ("short", "length", "name")
+
+
+def test_a_names_reply_with_a_port_that_is_none_is_refused() -> None:
+    with pytest.raises(RemoteProtocolError):
+        decode_names_reply(b"\0\0\x11\x11name a at port 65536\n")
