@@ -6,7 +6,8 @@ Standard library only: ``epmdless-epmd`` reads its flags with it.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from epmdless.errors import ConfigError, EpmdlessError
@@ -30,7 +31,7 @@ class Endpoint(NamedTuple):
         """
         host, port = _split_port(text.strip())
         try:
-            ipaddress.ip_address(host)
+            host = str(ipaddress.ip_address(host))
         except ValueError:
             raise EpmdlessError(f"{text!r} is not ADDRESS or ADDRESS:PORT with an IP address") from None
         return cls(host, default_port if port is None else parse_port(port))
@@ -77,10 +78,7 @@ def epmd_plan(environ: Mapping[str, str]) -> ListenPlan:
     :raises ConfigError: a variable is not what it must be.
     """
     port = environment_port(environ)
-    listed = environ.get("ERL_EPMD_ADDRESS", "")
-    if listed.strip():
-        return address_list(listed, port, "ERL_EPMD_ADDRESS")
-    return all_interfaces(port)
+    return address_list(environ.get("ERL_EPMD_ADDRESS", ""), port, "ERL_EPMD_ADDRESS")
 
 
 def all_interfaces(port: int) -> ListenPlan:
@@ -89,7 +87,7 @@ def all_interfaces(port: int) -> ListenPlan:
 
 
 def address_list(text: str, port: int, source: str) -> ListenPlan:
-    """A comma list of addresses as epmd takes it.
+    """A list of addresses as epmd takes it, commas or blanks between them; an empty one is all.
 
     The loopback addresses are added, since a node registers only there; a host may lack one of them.
 
@@ -97,13 +95,21 @@ def address_list(text: str, port: int, source: str) -> ListenPlan:
     :raises ConfigError: an entry is not an address.
     """
     try:
-        listed = [Endpoint.parse(part.strip(), port) for part in text.split(",") if part.strip()]
+        listed = [Endpoint.parse(part, port) for part in re.split(r"[\s,]+", text) if part]
     except EpmdlessError as error:
         raise ConfigError(source, "", str(error)) from None
-    covered = {endpoint.host for endpoint in listed}
-    loopback = (("0.0.0.0", "127.0.0.1"), ("::", "::1"))
-    added = [Endpoint(own, port) for every, own in loopback if not covered & {every, own}]
-    return ListenPlan(tuple(dict.fromkeys(listed)), tuple(added))
+    if not listed:
+        return all_interfaces(port)
+    wanted = [endpoint for endpoint in dict.fromkeys(listed) if not _is_covered(endpoint, listed)]
+    loopback = [Endpoint("127.0.0.1", port), Endpoint("::1", port)]
+    added = [own for own in loopback if own not in wanted and not _is_covered(own, listed)]
+    return ListenPlan(tuple(wanted), tuple(added))
+
+
+def _is_covered(endpoint: Endpoint, listed: Sequence[Endpoint]) -> bool:
+    """Whether another of these listens on all addresses of its family, at its port."""
+    everything = endpoint._replace(host="::" if ":" in endpoint.host else "0.0.0.0")
+    return endpoint != everything and everything in listed
 
 
 def environment_port(environ: Mapping[str, str]) -> int:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import trio
 
-from epmdless import __version__
+from epmdless import __version__, metrics
 from epmdless import log as logs
 from epmdless.addresses import ListenPlan
 from epmdless.config import METRICS_PORT, Config
@@ -32,6 +32,7 @@ from epmdless.net.systemd import Notifier, inherited_sockets
 from epmdless.policy import AccessList
 from epmdless.registry import Registry
 from epmdless.resolve.build import build_chain
+from epmdless.resolve.chain import Chain
 
 STATUS_SECONDS = 10.0
 """Seconds between the lines that ``systemctl status`` shows."""
@@ -105,10 +106,13 @@ class App:
         self._loaded = loaded
         self._counts = Metrics()
         self._log: Log = self._configure_log(loaded.config)
+        self._chain: Chain | None = None
         self._registry = Registry()
         self._notifier = Notifier(os.environ)
         limit = raise_descriptor_limit()
         settings = self._settings(loaded.config)
+        self._chain = settings.chain
+        self._counts.gauge(metrics.DNS_CACHED, lambda: self._chain.cache_entries if self._chain else 0)
         self._inherited = inherited_sockets(os.environ)
         self._fixed = [s.listener for s in self._inherited if s.name != METRICS_SOCKET]
         self._fixed += launch.listeners or ()
@@ -145,10 +149,11 @@ class App:
                 await self._obey(signals)
                 self._notifier.stopping()
                 self._nursery.cancel_scope.cancel()
-        self._log.info("stopped", registered=len(self._registry))
+        self._log.info("stopped")
 
     def close(self) -> None:
-        """Close the listening sockets."""
+        """Close the listening sockets and what leads to the service manager."""
+        self._notifier.close()
         self._listening.close()
         _close(self._status_listeners)
 
@@ -168,21 +173,28 @@ class App:
             configuration=self._loaded.source,
             pid=os.getpid(),
         )
-        self._warn_of_unreachable_loopback()
+        self._warn_of_what_cannot_work()
         self._notifier.ready(self._status_line())
         self._launch.on_ready()
 
-    def _warn_of_unreachable_loopback(self) -> None:
+    def _warn_of_what_cannot_work(self) -> None:
+        config = self._loaded.config
         hosts = {endpoint_of(listener).host for listener in self._listening.listeners}
         if self._listening.listeners and not hosts & {"0.0.0.0", "::", "127.0.0.1", "::1"}:
             self._log.warning("no loopback address among those listened on: no node can register here")
+        if self._fixed and config.epmd.listen is not None:
+            self._log.warning("epmd.listen has no effect: the sockets were handed over")
+        srv, host = config.resolve.srv, config.resolve.host or os.uname().nodename
+        if srv is not None and "{name}" not in srv.question and "." not in host:
+            self._log.warning("resolve.host is no full name: no SRV record will be for it", host=host)
 
     async def _obey(self, signals: AsyncIterator[int]) -> None:
         async for number in signals:
             if number == signal.SIGHUP:
                 await self._reload()
             else:
-                self._log.info("stopping", signal=signal.Signals(number).name)
+                name = signal.Signals(number).name
+                self._log.info("stopping", signal=name, registered=len(self._registry))
                 return
 
     async def _keep_alive(self) -> None:
@@ -207,6 +219,8 @@ class App:
             status_listeners = self._take_on(loaded)
         except EpmdlessError as error:
             self._log.error("configuration not reloaded", error=str(error))
+        except Exception as error:  # noqa: BLE001 - no file may end a running server
+            self._log.error("configuration not reloaded", error=f"internal error: {error!r}")
         else:
             await self._serve_status_on(status_listeners)
             self._log.info(
@@ -235,6 +249,7 @@ class App:
             raise
         self._loaded = loaded
         self._log = self._configure_log(loaded.config)
+        self._chain = settings.chain
         self._server.reconfigure(settings, self._timing(loaded.config))
         return status_listeners
 
@@ -260,7 +275,10 @@ class App:
 
     def _configure_log(self, config: Config) -> Log:
         return logs.configure(
-            self._launch.level or config.log.level, config.log.format, syslog=self._launch.syslog
+            self._launch.level or config.log.level,
+            config.log.format,
+            syslog=self._launch.syslog,
+            lost=lambda: self._counts.count(metrics.LOG_LINES_LOST),
         )
 
     def _settings(self, config: Config) -> Settings:
@@ -269,7 +287,13 @@ class App:
         if relaxed is None:
             relaxed = "ERL_EPMD_RELAXED_COMMAND_CHECK" in os.environ
         return Settings(
-            chain=build_chain(config.resolve, self._registry, self._counts, self._log),
+            chain=build_chain(
+                config.resolve,
+                self._registry,
+                self._counts,
+                self._log,
+                before=(self._loaded.config.resolve, self._chain) if self._chain else None,
+            ),
             scheme=config.resolve.scheme.build(),
             host=config.resolve.host or os.uname().nodename,
             on_mismatch=config.resolve.on_mismatch,

@@ -179,7 +179,7 @@ class PatternSection(Section, frozen=True, tag_field="kind", tag="pattern"):
     def __post_init__(self) -> None:
         try:
             groups = re.compile(self.regex).groupindex
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             raise ValueError(f"regex is not a regular expression: {error}") from None
         if not groups.keys() & {"port", "index"}:
             raise ValueError('regex needs a group named "port" or "index", as in "-(?P<port>[0-9]+)$"')
@@ -287,7 +287,7 @@ def decode(text: str, source: str) -> Config:
     """
     try:
         tables = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(source, "", f"not valid TOML: {error}") from None
     try:
         return msgspec.convert(tables, Config, dec_hook=_decode_hook)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 import logging.handlers
-import sys
+import os
+import select
 import time
 from collections.abc import Callable, MutableMapping
 from typing import Any, Protocol
@@ -20,6 +21,11 @@ from epmdless.names import printable
 
 BURST = 200
 """Lines of one kind that pass at once: enough for all nodes of a large host at its boot."""
+
+STDERR = 2
+
+LONGEST_LINE = select.PIPE_BUF
+"""Bytes; longer lines are cut. A pipe takes that much at once or says that it is full."""
 
 LINES_A_SECOND = 5.0
 """Lines of one kind a second that pass after the burst."""
@@ -66,14 +72,17 @@ class RateLimit:
         return event
 
 
-def configure(level: str, style: str, *, syslog: bool = False) -> Log:
+def configure(
+    level: str, style: str, *, syslog: bool = False, lost: Callable[[], None] = lambda: None
+) -> Log:
     """Set the process's logging up.
 
     :param level: ``debug``, ``info``, ``warning`` or ``error``.
     :param style: ``console`` for people, ``json`` for programs, ``auto`` to look at stderr.
     :param syslog: write to the system's log instead, as a daemon does.
+    :param lost: called for each line that stderr did not take.
     """
-    people = style == "console" or (style == "auto" and not syslog and sys.stderr.isatty())
+    people = style == "console" or (style == "auto" and not syslog and os.isatty(STDERR))
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -84,7 +93,7 @@ def configure(level: str, style: str, *, syslog: bool = False) -> Log:
             _renderer(people),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=_syslog_factory() if syslog else structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=_syslog_factory() if syslog else _StderrFactory(lost),
         cache_logger_on_first_use=False,
     )
     log: Log = structlog.get_logger()
@@ -104,8 +113,35 @@ def _escape(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Muta
 
 def _renderer(people: bool) -> structlog.typing.Processor:
     if people:
-        return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        return structlog.dev.ConsoleRenderer(colors=os.isatty(STDERR))
     return structlog.processors.JSONRenderer(ensure_ascii=False)
+
+
+class _StderrFactory:
+    """Makes structlog's innermost logger: it writes to stderr what stderr takes at once.
+
+    A log that nobody reads, a closed pipe or a full disk must neither stop nor end the server: a line
+    that does not go out is lost, and counted. Stderr is not made non-blocking, since it is shared with
+    whoever started us; a pipe that polls writable takes PIPE_BUF bytes without waiting.
+    """
+
+    def __init__(self, lost: Callable[[], None]) -> None:
+        self._lost = lost
+        self._poll = select.poll()
+        self._poll.register(STDERR, select.POLLOUT)
+
+    def __call__(self, *_: Any) -> Any:
+        return self
+
+    def _write(self, line: str) -> None:
+        data = line.encode(errors="backslashreplace")[: LONGEST_LINE - 1] + b"\n"
+        try:
+            if not self._poll.poll(0) or os.write(STDERR, data) != len(data):
+                self._lost()
+        except OSError:
+            self._lost()
+
+    debug = info = warning = error = _write
 
 
 class _SilentSysLogHandler(logging.handlers.SysLogHandler):

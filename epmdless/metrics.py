@@ -79,6 +79,7 @@ DNS_CACHE = Metric(
 INTERNAL_ERRORS = Metric(
     "epmdless_internal_errors_total", Kind.COUNTER, "Faults of epmdless itself; please report them"
 )
+LOG_LINES_LOST = Metric("epmdless_log_lines_lost_total", Kind.COUNTER, "Log lines that stderr did not take")
 REGISTERED = Metric("epmdless_registered_nodes", Kind.GAUGE, "Nodes registered now")
 CONNECTIONS = Metric(
     "epmdless_open_connections", Kind.GAUGE, "Connections open now that are not registrations"
@@ -102,6 +103,7 @@ TABLE: tuple[Metric, ...] = (
     DNS_QUESTIONS,
     DNS_CACHE,
     INTERNAL_ERRORS,
+    LOG_LINES_LOST,
     REGISTERED,
     CONNECTIONS,
     DESCRIPTOR_LIMIT,

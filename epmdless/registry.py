@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from epmdless.wire.epmd import Node
-from epmdless.wire.epmd_replies import encode_names_reply, encode_port_reply
+from epmdless.wire.epmd_replies import encode_names_head, encode_names_line, encode_port_reply
 
 REMEMBERED_NAMES = 1000
 """How many names that left are remembered with their creation, first in, first out: the reference's
@@ -22,12 +22,13 @@ LOWEST_CREATION = 4
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """A live registration; `answer` is the encoded PORT_PLEASE2 reply for it."""
+    """A live registration; `answer` is the encoded PORT_PLEASE2 reply for it, `line` its line of NAMES."""
 
     node: Node
     creation: int
     fd: int
     answer: bytes
+    line: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,9 @@ class Registry:
             return None
         before = self._departed.pop(node.name, None)
         creation = (before.creation if before else now) + 1 & 0xFFFFFFFF
-        registration = Registration(node, max(creation, LOWEST_CREATION), fd, encode_port_reply(node))
+        registration = Registration(
+            node, max(creation, LOWEST_CREATION), fd, encode_port_reply(node), encode_names_line(node)
+        )
         self._by_name[node.name] = registration
         self._by_fd[fd] = registration
         self._listing = None
@@ -101,11 +104,11 @@ class Registry:
         return registration
 
     def names_reply(self, port: int) -> bytes:
-        """The encoded NAMES reply, kept until a registration changes: at 20,000 names it takes 10 ms.
+        """The encoded NAMES reply, kept until a registration changes: clients that read it slowly share it.
 
         :param port: the port that the client dialled.
         """
         if self._listing is None or self._listing[0] != port:
-            lines = ((r.node.name, r.node.port) for r in self)
-            self._listing = (port, encode_names_reply(port, lines))
+            lines = (registration.line for registration in self)
+            self._listing = (port, encode_names_head(port) + b"".join(lines))
         return self._listing[1]

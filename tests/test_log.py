@@ -88,18 +88,18 @@ def test_each_kind_of_line_has_a_limit_of_its_own() -> None:
     assert passes(limit, "registered") == {"event": "registered"}
 
 
-def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
+def lines(capfd: pytest.CaptureFixture[str]) -> list[str]:
     """What was logged; stdout must hold nothing."""
-    out, err = capsys.readouterr()
+    out, err = capfd.readouterr()
     assert out == ""
     return err.splitlines()
 
 
-def test_json_is_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_is_one_object_a_line(capfd: pytest.CaptureFixture[str]) -> None:
     log = logs.configure("info", "json")
     log.info("registered", name='имя "x"\n', port=9001, listen=["[::]:4369"])
     log.warning("refused", peer="10.0.0.1")
-    first, second = map(json.loads, lines(capsys))
+    first, second = map(json.loads, lines(capfd))
     assert list(first)[:3] == ["timestamp", "level", "event"]
     assert first.pop("timestamp").endswith("Z")
     assert first == {
@@ -112,9 +112,9 @@ def test_json_is_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert (second["level"], second["event"], second["peer"]) == ("warning", "refused", "10.0.0.1")
 
 
-def test_the_console_form_is_a_line_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_console_form_is_a_line_for_people(capfd: pytest.CaptureFixture[str]) -> None:
     logs.configure("info", "console").info("registered", name="app", port=9001)
-    (line,) = lines(capsys)
+    (line,) = lines(capfd)
     assert "registered" in line
     assert line.endswith("name=app port=9001")
     assert "\x1b" not in line
@@ -123,17 +123,17 @@ def test_the_console_form_is_a_line_for_people(capsys: pytest.CaptureFixture[str
 @pytest.mark.parametrize("style", ["console", "json"])
 @pytest.mark.parametrize("name", ["a\n2024 forged", "a\rb", "a\x1b[31m"])
 def test_a_name_cannot_forge_a_line_or_reach_the_terminal(
-    style: str, name: str, capsys: pytest.CaptureFixture[str]
+    style: str, name: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Names of lookups that fail are logged, and they come from anybody."""
     logs.configure("info", style).info("source failed", name=name)
-    (line,) = lines(capsys)
+    (line,) = lines(capfd)
     assert not any(character in line for character in "\r\x1b")
 
 
-def test_auto_is_json_where_stderr_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_auto_is_json_where_stderr_is_no_terminal(capfd: pytest.CaptureFixture[str]) -> None:
     logs.configure("info", "auto").info("started")
-    (line,) = lines(capsys)
+    (line,) = lines(capfd)
     assert json.loads(line)["event"] == "started"
 
 
@@ -147,30 +147,30 @@ def test_auto_is_json_where_stderr_is_no_terminal(capsys: pytest.CaptureFixture[
     ],
 )
 def test_a_level_lets_through_itself_and_what_is_worse(
-    level: str, passed: list[str], capsys: pytest.CaptureFixture[str]
+    level: str, passed: list[str], capfd: pytest.CaptureFixture[str]
 ) -> None:
     log = logs.configure(level, "json")
     for say in (log.debug, log.info, log.warning, log.error):
         say("something")
-    assert [json.loads(line)["level"] for line in lines(capsys)] == passed
+    assert [json.loads(line)["level"] for line in lines(capfd)] == passed
 
 
-def test_a_configured_log_is_rate_limited(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_configured_log_is_rate_limited(capfd: pytest.CaptureFixture[str]) -> None:
     log = logs.configure("info", "json")
     for _ in range(3 * BURST):
         log.warning("refused")
     log.warning("registered")
-    found = [json.loads(line)["event"] for line in lines(capsys)]
+    found = [json.loads(line)["event"] for line in lines(capfd)]
     assert BURST <= found.count("refused") < 2 * BURST
     assert found[-1] == "registered"
 
 
-def test_what_the_level_keeps_out_uses_up_no_burst(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_the_level_keeps_out_uses_up_no_burst(capfd: pytest.CaptureFixture[str]) -> None:
     log = logs.configure("info", "json")
     for _ in range(2 * BURST):
         log.debug("looked up")
     log.info("looked up")
-    assert len(lines(capsys)) == 1
+    assert len(lines(capfd)) == 1
 
 
 @pytest.fixture
@@ -192,11 +192,11 @@ def dev_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.
 
 @pytest.mark.parametrize(("level", "priority"), [("warning", 28), ("error", 27), ("info", 30)])
 def test_a_daemon_writes_to_the_system_log(
-    dev_log: socket.socket, capsys: pytest.CaptureFixture[str], level: str, priority: int
+    dev_log: socket.socket, capfd: pytest.CaptureFixture[str], level: str, priority: int
 ) -> None:
     log = logs.configure("info", "auto", syslog=True)
     getattr(log, level)("stopped", registered=3)
     tag, _, rest = dev_log.recv(4096).rstrip(b"\0").decode().partition("epmdless: ")
     assert tag == f"<{priority}>"
     assert json.loads(rest)["registered"] == 3
-    assert lines(capsys) == []
+    assert lines(capfd) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 import msgspec
@@ -34,7 +35,9 @@ def read_config(path: Path | None) -> tuple[Config, str]:
     if path is None:
         return Config(), BUILT_IN
     try:
-        text = path.read_text()
+        if stat.S_ISFIFO(path.stat().st_mode):
+            raise ConfigError(str(path), "", "a pipe: it cannot be read again")
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(str(path), "", error.strerror or str(error)) from None
     except UnicodeDecodeError:

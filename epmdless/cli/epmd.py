@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, NoReturn
 
 from epmdless import addresses
-from epmdless.cli import ask
+from epmdless.cli import ask, stdio
 from epmdless.cli.epmd_usage import USAGE
 from epmdless.errors import EpmdlessError, ListenError
 from epmdless.wire.epmd_plain import KILL_OK, Opcode, encode_frame, split_listing
@@ -51,15 +51,17 @@ class Flags(NamedTuple):
 
 def main() -> None:
     """Run the command line and exit with its status."""
+    stdio.hold_standard_descriptors()
+    status = 1
     try:
-        sys.exit(run(sys.argv[1:]))
+        status = run(sys.argv[1:])
     except UsageError:
-        sys.stderr.write(USAGE)
+        stdio.complain(USAGE)
     except EpmdlessError as error:
-        sys.stderr.write(f"epmd: {error}\n")
-    except BrokenPipeError:
-        sys.stderr.close()
-    sys.exit(1)
+        stdio.complain(f"epmd: {error}\n")
+    except OSError:  # stdout takes no more
+        status = 0
+    sys.exit(stdio.flush(status))
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -136,7 +138,7 @@ def _client(flag: str, arguments: list[str], port: int) -> int:
         return _list(port, Opcode.DUMP if flag == "-dump" else Opcode.NAMES, silent=flag == "-started")
     except _NotRunningError:
         if flag != "-started":
-            sys.stderr.write("epmd: Cannot connect to local epmd\n")
+            stdio.complain("epmd: Cannot connect to local epmd\n")
         return 1
 
 
@@ -210,7 +212,7 @@ def _serve(flags: Flags) -> int:
     if flags.systemd and not _sockets_handed_over():
         _debug_line("systemd provides no sockets")
         return 1
-    if flags.daemon:
+    if flags.daemon and not flags.systemd:
         return _daemonize(lambda on_ready: _run_server(flags, listeners, on_ready), listeners or [])
     return _run_server(flags, listeners, lambda: None)
 
@@ -241,7 +243,7 @@ def _open(flags: Flags) -> list[socket.socket]:
 
 def _debug_line(text: str) -> None:
     """A line as the reference writes it while it has a terminal."""
-    sys.stderr.write(f"epmd: {time.ctime()}: {text}\r\n")
+    stdio.complain(f"epmd: {time.ctime()}: {text}\r\n")
 
 
 def _run_server(flags: Flags, listeners: Sequence[socket.socket] | None, on_ready: Callable[[], None]) -> int:
@@ -272,7 +274,7 @@ def _daemonize(serve: Callable[[Callable[[], None]], int], listeners: Sequence[s
     reader, writer = os.pipe()
     if os.fork() == 0:
         os.close(reader)
-        _detached(serve, writer)
+        _detached(serve, listeners, writer)
     os.close(writer)
     for listener in listeners:
         listener.close()
@@ -281,21 +283,33 @@ def _daemonize(serve: Callable[[Callable[[], None]], int], listeners: Sequence[s
     return 0 if said else 1
 
 
-def _detached(serve: Callable[[Callable[[], None]], int], writer: int) -> NoReturn:
+def _detached(
+    serve: Callable[[Callable[[], None]], int], listeners: Sequence[socket.socket], writer: int
+) -> NoReturn:
     """The child: leave the session, and have init as parent; never returns."""
     status = 1
     try:
         os.setsid()
         if os.fork() == 0:
             os.chdir("/")
+            _close_all_but([writer, *(listener.fileno() for listener in listeners)])
             status = serve(lambda: _let_go(writer))
     except EpmdlessError as error:
-        sys.stderr.write(f"epmd: {error}\n")
+        stdio.complain(f"epmd: {error}\n")
     except BaseException:
         sys.excepthook(*sys.exc_info())
         raise
     finally:
         os._exit(status)
+
+
+def _close_all_but(kept: Sequence[int]) -> None:
+    """Let go of what the caller left open: a lock, or a pipe whose reader waits for its end."""
+    first = 3
+    for descriptor in sorted(kept):
+        os.closerange(first, descriptor)
+        first = descriptor + 1
+    os.closerange(first, os.sysconf("SC_OPEN_MAX"))
 
 
 def _let_go(writer: int) -> None:

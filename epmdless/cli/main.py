@@ -6,15 +6,17 @@ line or the configuration is wrong.
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import signal
 import sys
 
 import click
 
 from epmdless import __version__, config
 from epmdless.addresses import environment_port
-from epmdless.cli import ask, configuration, queries, show
+from epmdless.cli import ask, configuration, queries, show, stdio
 from epmdless.errors import ConfigError, EpmdlessError
 from epmdless.names import NodeName
 
@@ -42,6 +44,7 @@ def serve(config_file: str | None, port: int | None, address: str | None, verbos
 
     SIGHUP reads the configuration again; SIGTERM and SIGINT stop.
     """
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload
     from epmdless import app
 
     launch = app.Launch(
@@ -132,11 +135,18 @@ def show_config(config_file: str | None, as_json: bool) -> None:
 
 def main() -> None:
     """Run the command line; an error of ours is one line on stderr."""
+    stdio.hold_standard_descriptors()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name may be more than the locale can show
+    status = 1
     try:
         cli(prog_name="epmdless", standalone_mode=True)
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else int(end.code is not None)
     except ConfigError as error:
-        click.echo(f"epmdless: {error}", err=True)
-        sys.exit(2)
-    except EpmdlessError as error:
-        click.echo(f"epmdless: {error}", err=True)
-        sys.exit(1)
+        stdio.complain(f"epmdless: {error}\n")
+        status = 2
+    except (EpmdlessError, OSError) as error:
+        stdio.complain(f"epmdless: {error}\n")
+    sys.exit(stdio.flush(status))

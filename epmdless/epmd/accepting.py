@@ -18,6 +18,12 @@ ACCEPTS_A_ROUND = 128
 
 _SHORTAGE = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
+_GONE = (
+    *(errno.ECONNABORTED, errno.EPERM, errno.EPROTO, errno.ENOPROTOOPT, errno.EOPNOTSUPP, errno.EINTR),
+    *(errno.ENETDOWN, errno.EHOSTDOWN, errno.ENONET, errno.EHOSTUNREACH, errno.ENETUNREACH),
+)
+"""The connection was gone before it was accepted, or a firewall forbids it: accept(2), "Error handling"."""
+
 
 class Listener(NamedTuple):
     """A listening socket, with what each accepted connection needs of it: to ask anew costs a
@@ -98,9 +104,7 @@ class Acceptor:
         """Deal with a failed accept; whether to go on accepting."""
         name = errno.errorcode.get(error.errno or 0, "unknown")
         self._counts.count(metrics.ACCEPT_ERRORS, name)
-        if error.errno not in _SHORTAGE:
-            return True  # the connection was gone before it was accepted: accept(2), "Error handling"
-        if self._make_room():
+        if error.errno in _GONE or (error.errno in _SHORTAGE and self._make_room()):
             return True
         self._log.error("cannot accept", error=name)
         self._pause()

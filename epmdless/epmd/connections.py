@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from enum import Enum, auto
 from socket import SocketType
 
+import trio
+
 SLACK = 1.0
 """Seconds on top of the idle time-out: a client that sends a byte a second, with a time-out of one
 second, is served; the reference's clock has whole seconds and drops it."""
@@ -38,10 +40,10 @@ class Connection:
     """An accepted connection, from its first wait until it is closed or registered.
 
     `received` holds at most READ_SIZE bytes; `unsent` is the rest of a reply. `opened` and `active`
-    are seconds on the server's clock.
+    are seconds on the server's clock; `scope` is that of a task that works for it.
     """
 
-    __slots__ = ("active", "opened", "own_port", "peer", "received", "sock", "unsent", "waits")
+    __slots__ = ("active", "opened", "own_port", "peer", "received", "scope", "sock", "unsent", "waits")
 
     def __init__(self, sock: SocketType, peer: str, own_port: int, now: float) -> None:
         self.sock = sock
@@ -50,6 +52,7 @@ class Connection:
         self.received = b""
         self.unsent: memoryview = memoryview(b"")
         self.waits = Waits.REQUEST
+        self.scope: trio.CancelScope | None = None
         self.opened = self.active = now
 
 

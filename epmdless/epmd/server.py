@@ -15,16 +15,19 @@ import contextlib
 import select
 import socket
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from socket import MSG_DONTWAIT, MSG_MORE, SocketType
 
 import trio
 
 from epmdless import metrics
 from epmdless.epmd.accepting import Acceptor
+from epmdless.epmd.backlog import Backlog
 from epmdless.epmd.connections import Connection, ConnectionTable, Waits
-from epmdless.epmd.desk import NO_REPLY, WAIT, Answer, Caller, Desk, Settings, Then
+from epmdless.epmd.desk import WAIT, Answer, Caller, Desk, Settings, Then
 from epmdless.epmd.holders import Holders
 from epmdless.epmd.rounds import Rounds
 from epmdless.errors import RemoteProtocolError
@@ -35,14 +38,19 @@ from epmdless.registry import Registry
 from epmdless.wire.epmd import READ_SIZE, PortPlease2Request, Request, decode_request
 
 RESERVED_DESCRIPTORS = 128
-"""Descriptors that connections and registrations leave alone: listeners, DNS sockets, metrics, logs."""
+"""Descriptors that connections and registrations leave alone: listeners, DNS sockets, metrics, logs.
+At most a quarter of all."""
 
 LOOKUP_DESCRIPTORS = 64
-"""Descriptors that registrations leave to lookups: without any, nobody would find the registered."""
+"""Descriptors that registrations leave to lookups: without any, nobody would find the registered. At
+most an eighth of all."""
+
+EVICTIONS_A_STEP = 200
+"""Connections whose time is up that are closed before other tasks get their turn: some 5 ms of work."""
 
 MAX_UNSENT = 64 * 1024 * 1024
-"""Bytes of replies that wait for clients to read them. They share one buffer while the list of names
-stays the same; a flood of registrations between slow readers could make it differ for each."""
+"""Bytes of replies that wait for clients to read them. Replies are shared while the list of names stays
+the same; a flood of registrations between slow readers could make it differ for each."""
 
 HOUSEKEEPING = 1.0
 """Seconds between looks for connections whose time is up."""
@@ -78,7 +86,7 @@ class EpmdServer:
         self._counts = counts
         self._log = log
         self._clock = clock
-        self._capacity = max(descriptor_limit - RESERVED_DESCRIPTORS, 2 * LOOKUP_DESCRIPTORS)
+        self._capacity = descriptor_limit - min(RESERVED_DESCRIPTORS, descriptor_limit // 4)
         self._epoll = select.epoll()
         self._holders = Holders(registry, self._epoll, log)
         self._desk = Desk(
@@ -86,12 +94,12 @@ class EpmdServer:
             settings,
             counts,
             log,
-            max_registrations=self._capacity - LOOKUP_DESCRIPTORS,
+            max_registrations=self._capacity - min(LOOKUP_DESCRIPTORS, descriptor_limit // 8),
             has_ended=self._holders.has_ended,
             end=self._holders.end,
         )
         self._table = ConnectionTable()
-        self._unsent = 0
+        self._backlog = Backlog()
         self._acceptor = Acceptor(
             self._epoll, counts, log, is_full=self._is_full, make_room=self._make_room, take=self._first_read
         )
@@ -146,11 +154,9 @@ class EpmdServer:
     def _contain(self, fd: int, error: Exception) -> None:
         """A fault of ours: close the connection that met it, say so once, and go on."""
         self._counts.count(metrics.INTERNAL_ERRORS)
-        where = error.__traceback__
-        while where is not None and where.tb_next is not None:
-            where = where.tb_next
-        line = where.tb_lineno if where else 0
-        self._log.error("internal error", kind=type(error).__name__, line=line)
+        frames = traceback.extract_tb(error.__traceback__)[-1:]
+        where = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames]
+        self._log.error("internal error", kind=type(error).__name__, where=where)
         if (connection := self._table.get(fd)) is not None:
             self._drop(connection)
 
@@ -158,8 +164,12 @@ class EpmdServer:
         while True:
             await trio.sleep(HOUSEKEEPING)
             self._acceptor.resume()
-            for connection in self._table.expired(self._clock(), self._timing.packet_timeout):
-                self._evict(connection, "timeout")
+            late = self._table.expired(self._clock(), self._timing.packet_timeout)
+            for number, connection in enumerate(late, 1):
+                if self._is_open(connection):
+                    self._evict(connection, "timeout")
+                if number % EVICTIONS_A_STEP == 0:
+                    await trio.lowlevel.checkpoint()
 
     # Room for the next connection.
 
@@ -257,43 +267,37 @@ class EpmdServer:
 
     def _serve(self, connection: Connection, request: Request) -> None:
         if self._timing.delay_write:
-            self._hold(connection)
-            self._handlers.start_soon(self._serve_late, connection, request)
+            self._answer_later(connection, request)
             return
         answer = self._desk.answer(request, self._caller(connection))
-        if answer.then is Then.WAIT:
-            assert isinstance(request, PortPlease2Request)
-            self._hold(connection)
-            self._handlers.start_soon(self._look_up, connection, request)
-        else:
-            if isinstance(request, PortPlease2Request):
-                self._seconds.observe(self._clock() - connection.active)
-            self._carry_out(connection, answer)
-
-    async def _look_up(self, connection: Connection, request: PortPlease2Request) -> None:
-        answer = NO_REPLY
-        try:
-            answer = await self._desk.look_up(request.name)
-        except Exception as error:  # noqa: BLE001 - one lookup's fault must not end the server
-            self._contain(-1, error)
-        if self._is_open(connection):
+        if answer is WAIT:
+            self._answer_later(connection, request)
+            return
+        if isinstance(request, PortPlease2Request):
             self._seconds.observe(self._clock() - connection.active)
-            self._carry_out(connection, answer)
+        self._carry_out(connection, answer)
 
-    async def _serve_late(self, connection: Connection, request: Request) -> None:
-        await trio.sleep(self._timing.delay_write)
-        if self._is_open(connection):
-            answer = self._desk.answer(request, self._caller(connection))
-            if answer is WAIT:
-                assert isinstance(request, PortPlease2Request)
-                await self._look_up(connection, request)
-            else:
-                self._carry_out(connection, answer)
-
-    def _hold(self, connection: Connection) -> None:
-        """Have a connection wait for us; only its end is looked for."""
+    def _answer_later(self, connection: Connection, request: Request) -> None:
+        """Have a connection wait for us, and a task answer it; only its end is looked for meanwhile."""
         connection.waits = Waits.ANSWER
+        connection.scope = trio.CancelScope()
         self._epoll.modify(connection.sock.fileno(), 0)
+        self._handlers.start_soon(self._work_for, connection, request)
+
+    async def _work_for(self, connection: Connection, request: Request) -> None:
+        with connection.scope or trio.CancelScope():
+            try:
+                await trio.sleep(self._timing.delay_write)
+                answer = self._desk.answer(request, self._caller(connection))
+                if answer is WAIT:
+                    assert isinstance(request, PortPlease2Request)
+                    answer = await self._desk.look_up(request.name)
+                    self._seconds.observe(self._clock() - connection.active)
+                connection.scope = None
+                self._carry_out(connection, answer)
+            except Exception as error:  # noqa: BLE001 - one request's fault must not end the server
+                connection.scope = None
+                self._contain(connection.sock.fileno(), error)
 
     def _caller(self, connection: Connection) -> Caller:
         sock = connection.sock
@@ -315,7 +319,6 @@ class EpmdServer:
             case Then.LINGER:
                 connection.waits = Waits.CLOSE
         connection.unsent = memoryview(answer.reply)
-        self._unsent += len(answer.reply)
         self._write(connection)
 
     def _write(self, connection: Connection) -> None:
@@ -329,7 +332,6 @@ class EpmdServer:
             self._drop(connection)
             return
         connection.unsent = connection.unsent[sent:]
-        self._unsent -= sent
         if connection.unsent:
             self._wait_for_reader(connection, sent)
         elif connection.waits is Waits.CLOSE:
@@ -343,17 +345,16 @@ class EpmdServer:
         if connection.waits is not Waits.WRITE:
             connection.waits = Waits.WRITE
             self._epoll.modify(connection.sock.fileno(), select.EPOLLOUT)
-        while self._unsent > MAX_UNSENT and (slowest := self._longest_unread()) is not None:
-            self._evict(slowest, "unread")
-
-    def _longest_unread(self) -> Connection | None:
-        return next((c for c in self._table if c.waits is Waits.WRITE), None)
+        if sent or connection not in self._backlog:
+            self._backlog.put_last(connection)
+        while self._backlog.size > MAX_UNSENT:
+            self._evict(self._backlog.first(), "unread")
 
     # Ends of connections.
 
     def _park(self, connection: Connection, events: int) -> None:
-        self._table.add(connection)
         self._epoll.register(connection.sock.fileno(), events)
+        self._table.add(connection)
 
     def _is_open(self, connection: Connection) -> bool:
         return connection.sock.fileno() >= 0
@@ -364,9 +365,10 @@ class EpmdServer:
         self._drop(connection)
 
     def _drop(self, connection: Connection) -> None:
-        """Forget and close a connection. A task that still works for it finds it closed."""
-        self._unsent -= len(connection.unsent)
-        connection.unsent = memoryview(b"")
+        """Forget and close a connection, and end the task that works for it, if any."""
+        if connection.scope is not None:
+            connection.scope.cancel()
+        self._backlog.discard(connection)
         self._epoll.unregister(connection.sock.fileno())
         self._table.remove(connection)
         connection.sock.close()

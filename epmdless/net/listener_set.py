@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
 from collections.abc import Callable, Sequence
@@ -60,15 +61,15 @@ class ListenerSet:
         try:
             self.listeners = staying + self._open(missing, staying)
         except ListenError:
-            self.listeners = staying + self._open(ListenPlan(before), staying)
+            with contextlib.suppress(ListenError):  # what is told is why the change failed
+                self.listeners = staying + self._open(ListenPlan(before), staying)
             raise
         finally:
             use(self.listeners)
 
     def _open(self, plan: ListenPlan, staying: list[socket.socket]) -> list[socket.socket]:
-        if not plan.required and (staying or not plan.optional):
-            return []
-        return open_listeners(plan.required, plan.optional, self._log)
+        nothing = not plan.required and not plan.optional
+        return open_listeners(plan.required, plan.optional, self._log, may_be_none=nothing or bool(staying))
 
     def close(self) -> None:
         """Close all of them."""

@@ -19,19 +19,28 @@ if TYPE_CHECKING:  # the log is more than the standard library, which is all tha
 BACKLOG = 4096
 """Connections that the kernel holds for us; it cuts this to net.core.somaxconn (4096 since 5.4)."""
 
+MAX_DESCRIPTORS = 1_048_576
+"""The most that are used: containers often allow a thousand times that, and each silent connection of a
+stranger holds half a KiB."""
+
 _ABSENT = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
 def open_listeners(
-    required: Iterable[Endpoint], optional: Iterable[Endpoint], log: Log | None = None
+    required: Iterable[Endpoint],
+    optional: Iterable[Endpoint],
+    log: Log | None = None,
+    *,
+    may_be_none: bool = False,
 ) -> list[socket.socket]:
     """Listen on TCP endpoints.
 
     Port 0 is chosen by the kernel, once: further endpoints with port 0 get the same number.
 
     :param optional: endpoints that this host may not have (no IPv6, say); it has the others or fails.
+    :param may_be_none: it is no error if this host has none of them.
     :returns: the sockets, for the caller to close.
-    :raises ListenError: one cannot be opened, or none; then all are closed.
+    :raises ListenError: one cannot be opened; then all are closed.
     """
     with contextlib.ExitStack() as opened:
         listeners: list[socket.socket] = []
@@ -46,7 +55,7 @@ def open_listeners(
                     raise ListenError(f"cannot listen on {endpoint}: {reason}", error.errno) from None
                 if log is not None:
                     log.info("address left out", address=str(endpoint), reason=reason)
-        if not listeners:
+        if not listeners and not may_be_none:
             raise ListenError("this host has none of the addresses to listen on")
         opened.pop_all()
         return listeners
@@ -77,9 +86,13 @@ def endpoint_of(listener: socket.socket) -> Endpoint:
 
 
 def raise_descriptor_limit() -> int:
-    """Raise the soft limit on file descriptors to the hard one; returns the limit in force."""
+    """Raise the soft limit on file descriptors to the hard one, or to MAX_DESCRIPTORS.
+
+    :returns: the limit in force.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MAX_DESCRIPTORS)
     with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        soft = hard
-    return soft if soft != resource.RLIM_INFINITY else 1_048_576
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        soft = wanted
+    return MAX_DESCRIPTORS if soft == resource.RLIM_INFINITY else min(soft, MAX_DESCRIPTORS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from http import HTTPStatus
 from typing import NamedTuple
 
@@ -19,7 +19,11 @@ from epmdless import metrics
 from epmdless.metrics import Kind, Metrics
 
 MAX_CLIENTS = 32
-"""Connections at once; a scraper uses one. More wait in the kernel's queue."""
+"""Connections at once; a scraper uses one. One more, and the oldest is closed: silent connections must
+neither use up descriptors nor keep a probe waiting."""
+
+ACCEPT_PAUSE = 0.1
+"""Seconds without accepting after descriptors ran out."""
 
 REQUEST_SECONDS = 5.0
 """For a whole request and its answer; a client that is slower is closed."""
@@ -73,7 +77,7 @@ class StatusServer:
         self._registry = CollectorRegistry()
         self._registry.register(MetricsCollector(counts))
         self._is_ready = is_ready
-        self._places = trio.CapacityLimiter(MAX_CLIENTS)
+        self._clients: dict[trio.CancelScope, None] = {}
 
     async def serve(
         self,
@@ -82,14 +86,34 @@ class StatusServer:
         task_status: trio.TaskStatus[list[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Serve until cancelled; the listeners are closed at the end."""
-        await trio.serve_listeners(self._handle, listeners, task_status=task_status)
+        async with AsyncExitStack() as stack:
+            for listener in listeners:
+                await stack.enter_async_context(listener)
+            async with trio.open_nursery() as nursery:
+                for listener in listeners:
+                    nursery.start_soon(self._accept, listener, nursery)
+                task_status.started(listeners)
 
-    async def _handle(self, stream: trio.SocketStream) -> None:
-        """Answer requests on one connection until its time is up or it says something else than HTTP."""
-        with trio.move_on_after(REQUEST_SECONDS):
-            async with self._places:
-                with suppress(h11.ProtocolError, trio.BrokenResourceError):
-                    await self._converse(stream)
+    async def _accept(self, listener: trio.SocketListener, nursery: trio.Nursery) -> None:
+        while True:
+            try:
+                stream = await listener.accept()
+            except OSError:
+                await trio.sleep(ACCEPT_PAUSE)
+                continue
+            if len(self._clients) >= MAX_CLIENTS:
+                oldest = next(iter(self._clients))
+                oldest.cancel()
+                del self._clients[oldest]
+            scope = trio.CancelScope(deadline=trio.current_time() + REQUEST_SECONDS)
+            self._clients[scope] = None
+            nursery.start_soon(self._handle, stream, scope)
+
+    async def _handle(self, stream: trio.SocketStream, scope: trio.CancelScope) -> None:
+        """Answer a request, until its time is up or the client says something else than HTTP."""
+        with scope, suppress(h11.ProtocolError, trio.BrokenResourceError):
+            await self._converse(stream)
+        self._clients.pop(scope, None)
         await trio.aclose_forcefully(stream)
 
     async def _converse(self, stream: trio.SocketStream) -> None:

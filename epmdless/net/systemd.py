@@ -68,7 +68,10 @@ class Notifier:
     """
 
     def __init__(self, environ: MutableMapping[str, str]) -> None:
-        self._address = environ.pop("NOTIFY_SOCKET", "")
+        self._sock: socket.socket | None = None
+        address = environ.pop("NOTIFY_SOCKET", "")
+        if address:
+            self._sock = _connected("\0" + address[1:] if address.startswith("@") else address)
         microseconds = environ.pop("WATCHDOG_USEC", "")
         pid = environ.pop("WATCHDOG_PID", str(os.getpid()))
         watched = microseconds.isdigit() and int(microseconds) > 0 and pid == str(os.getpid())
@@ -95,9 +98,24 @@ class Notifier:
         self._send("WATCHDOG=1")
 
     def _send(self, state: str) -> None:
-        if not self._address:
-            return
-        address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
-        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-            sock.setblocking(False)
-            sock.sendto(state.encode(), address)
+        if self._sock is not None:
+            with contextlib.suppress(OSError):
+                self._sock.send(state.encode())
+
+    def close(self) -> None:
+        """Let go of the manager's socket."""
+        if self._sock is not None:
+            self._sock.close()
+
+
+def _connected(address: str) -> socket.socket | None:
+    """A datagram socket to the manager, opened once: a shortage of descriptors must not stop the signs
+    of life. None if nobody is there."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        sock.connect(address)
+        sock.setblocking(False)
+    except OSError:
+        sock.close()
+        return None
+    return sock

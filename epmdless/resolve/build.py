@@ -21,22 +21,27 @@ def build_chain(
     log: Log,
     *,
     registered: Resolver | None = None,
+    before: tuple[ResolveSection, Chain] | None = None,
 ) -> Chain:
     """Build the chain in its order.
 
     :param registered: stands in for the resolver of that name, where the registry is another process's.
+    :param before: the section and the chain that this one follows: answers of DNS are kept if the
+        question is the same.
     :raises ConfigError: DNS is to be asked, and neither the configuration nor the system names a server.
     """
     makers: dict[str, Callable[[], Resolver]] = {
         "registered": lambda: registered or RegisteredResolver(registry),
         "scheme": lambda: SchemeResolver(section.scheme.build()),
         "static": lambda: StaticResolver(section.static),
-        "srv": lambda: _build_srv(section.srv, counts),
+        "srv": lambda: _build_srv(section.srv, counts, before),
     }
     return Chain([makers[name]() for name in section.chain], section.fallthrough, log)
 
 
-def _build_srv(section: SrvSection | None, counts: Metrics) -> Resolver:
+def _build_srv(
+    section: SrvSection | None, counts: Metrics, before: tuple[ResolveSection, Chain] | None
+) -> Resolver:
     # dnspython is a third of the memory of a server that asks no DNS: it is imported where it is used.
     from epmdless.resolve.srv import Limits, SrvResolver
     from epmdless.resolve.srv_source import DNS_PORT, DnsSource
@@ -49,4 +54,9 @@ def _build_srv(section: SrvSection | None, counts: Metrics) -> Resolver:
         tcp=section.tcp,
     )
     limits = Limits(section.max_ttl, section.negative_ttl, section.max_stale, section.cache_entries)
-    return SrvResolver(section.question, source, limits, counts)
+    resolver = SrvResolver(section.question, source, limits, counts)
+    if before is not None and before[0].srv == section:
+        predecessor = before[1].resolver(SrvResolver.name)
+        if isinstance(predecessor, SrvResolver):
+            resolver.inherit(predecessor)
+    return resolver

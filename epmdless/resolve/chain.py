@@ -36,6 +36,15 @@ class Chain:
         """The resolvers' names in their order."""
         return tuple(resolver.name for resolver in self._resolvers)
 
+    @property
+    def cache_entries(self) -> int:
+        """Answers that its resolvers keep from elsewhere."""
+        return sum(getattr(resolver, "cache_entries", 0) for resolver in self._resolvers)
+
+    def resolver(self, name: str) -> Resolver | None:
+        """The resolver of this name, if it stands in the chain."""
+        return next((resolver for resolver in self._resolvers if resolver.name == name), None)
+
     def answer_now(self, query: Query) -> Found | Missing | None:
         """The answer if it takes no I/O; None if :meth:`answer` must be awaited."""
         for resolver in self._resolvers:

@@ -25,6 +25,12 @@ from epmdless.resolve.srv_source import SrvAnswer
 MAX_QUESTIONS = 64
 """Questions under way at once, each a UDP socket: strangers can make up names to ask for."""
 
+MAX_QUEUED = 1000
+"""Questions under way and those that wait for their turn; one more fails at once."""
+
+QUEUE_SECONDS = 3.0
+"""Seconds that a question waits for its turn: a BEAM gives up on the whole connection after 7."""
+
 OUTCOMES_AN_ENTRY = 64
 """Encoded answers kept with a cached DNS answer: one question without the node's name serves many."""
 
@@ -95,20 +101,30 @@ class SrvResolver:
         self._limits = limits
         self._counts = counts
         self._clock = clock
-        self._cache: OrderedDict[str, _Entry] = OrderedDict()
+        self._found: OrderedDict[str, _Entry] = OrderedDict()
+        self._missing: OrderedDict[str, _Entry] = OrderedDict()
+        self._turns = trio.CapacityLimiter(MAX_QUESTIONS)
         self._flights: dict[str, _Flight] = {}
         self._seconds = counts.histogram(metrics.DNS_SECONDS)
-        counts.gauge(metrics.DNS_CACHED, lambda: len(self._cache))
+
+    @property
+    def cache_entries(self) -> int:
+        """Answers kept now, "no such name" included."""
+        return len(self._found) + len(self._missing)
+
+    def inherit(self, before: SrvResolver) -> None:
+        """Take over the answers of a resolver that asked the same question, stale ones included: a
+        reload while the DNS servers are down must not lose what is known."""
+        self._found, self._missing = before._found, before._missing
 
     def answer_now(self, query: Query) -> Outcome:
         """The outcome if the cache holds a fresh answer."""
         question = self._question(query)
         if question is None:
             return Verdict.NOT_MINE
-        entry = self._cache.get(question)
+        entry = self._kept(question)
         if entry is None or entry.expires <= self._clock():
             return Verdict.WAIT
-        self._cache.move_to_end(question)
         self._counts.count(metrics.DNS_CACHE, "hit")
         return self._outcome(entry, query)
 
@@ -125,12 +141,20 @@ class SrvResolver:
         try:
             return self._outcome(await self._ask_once(question), query)
         except ResolveError:
-            entry = self._cache.get(question)
+            entry = self._kept(question)
             if entry is None or entry.stale_until <= self._clock():
                 raise
             entry.expires = min(self._clock() + STALE_RECHECK, entry.stale_until)
             self._counts.count(metrics.DNS_CACHE, "stale")
             return self._outcome(entry, query)
+
+    def _kept(self, question: str) -> _Entry | None:
+        """The answer in the cache, fresh or not; it counts as used."""
+        for cache in (self._found, self._missing):
+            if question in cache:
+                cache.move_to_end(question)
+                return cache[question]
+        return None
 
     def _question(self, query: Query) -> str | None:
         # A question without {name} is a convention: any name at that host would get the same port.
@@ -166,12 +190,12 @@ class SrvResolver:
                 return flight.result
 
     async def _lead(self, question: str) -> _Entry:
-        if len(self._flights) >= MAX_QUESTIONS:
+        if len(self._flights) >= MAX_QUEUED:
             self._counts.count(metrics.DNS_CACHE, "full")
-            raise ResolveError(f"more than {MAX_QUESTIONS} DNS questions are under way")
+            raise ResolveError(f"more than {MAX_QUEUED} DNS questions wait for an answer")
         flight = self._flights[question] = _Flight()
         try:
-            flight.result = entry = await self._ask(question)
+            flight.result = entry = await self._ask_in_turn(question)
         except ResolveError as error:
             flight.result = error
             raise
@@ -180,6 +204,17 @@ class SrvResolver:
             flight.done.set()
         return entry
 
+    async def _ask_in_turn(self, question: str) -> _Entry:
+        with trio.move_on_after(QUEUE_SECONDS) as waiting:
+            await self._turns.acquire()
+        if waiting.cancelled_caught:
+            self._counts.count(metrics.DNS_CACHE, "full")
+            raise ResolveError(f"{MAX_QUESTIONS} DNS questions are under way, and none ends")
+        try:
+            return await self._ask(question)
+        finally:
+            self._turns.release()
+
     async def _ask(self, question: str) -> _Entry:
         started = self._clock()
         try:
@@ -187,6 +222,9 @@ class SrvResolver:
         except ResolveError:
             self._counts.count(metrics.DNS_QUESTIONS, "failed")
             raise
+        except Exception as error:
+            self._counts.count(metrics.DNS_QUESTIONS, "failed")
+            raise ResolveError(f"SRV {question}: {type(error).__name__}") from error
         finally:
             self._seconds.observe(self._clock() - started)
         self._counts.count(metrics.DNS_QUESTIONS, "answered" if answer.records else "empty")
@@ -197,8 +235,11 @@ class SrvResolver:
         expires = self._clock() + min(answer.ttl, longest)
         # "No such name" is not worth serving past its time: a node that has come since would stay hidden.
         stale = self._limits.max_stale if answer.records else 0
-        self._cache.pop(question, None)
-        while len(self._cache) >= self._limits.cache_entries:
-            self._cache.popitem(last=False)
-        entry = self._cache[question] = _Entry(answer, expires, expires + stale)
+        self._found.pop(question, None)
+        self._missing.pop(question, None)
+        # Apart, each with its bound: names that strangers make up must not push out those that exist.
+        cache = self._found if answer.records else self._missing
+        while len(cache) >= self._limits.cache_entries:
+            cache.popitem(last=False)
+        entry = cache[question] = _Entry(answer, expires, expires + stale)
         return entry

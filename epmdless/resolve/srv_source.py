@@ -11,6 +11,7 @@ import dns.flags
 import dns.message
 import dns.name
 import dns.nameserver
+import dns.rdataclass
 import dns.rdatatype
 import dns.resolver
 
@@ -94,7 +95,7 @@ def _records(answer: dns.resolver.Answer) -> tuple[SrvRecord, ...]:
     assert answer.rrset is not None
     addresses: dict[str, list[str]] = {}
     for rrset in answer.response.additional:
-        if rrset.rdtype in (dns.rdatatype.A, dns.rdatatype.AAAA):
+        if rrset.rdclass == dns.rdataclass.IN and rrset.rdtype in (dns.rdatatype.A, dns.rdatatype.AAAA):
             addresses.setdefault(_plain(rrset.name), []).extend(rdata.address for rdata in rrset)
     records = []
     for rdata in list(answer.rrset)[:MAX_RECORDS]:

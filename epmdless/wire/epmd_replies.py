@@ -94,8 +94,18 @@ def encode_names_reply(port: int, nodes: Iterable[tuple[str, int]]) -> bytes:
     :param port: the port that the client dialled: it gives up on any other.
     :param nodes: (alive name, port) in the order of the list.
     """
-    lines = [f"name {name} at port {node_port}\n" for name, node_port in nodes]
-    return _PORT.pack(port) + "".join(lines).encode()
+    lines = [encode_names_line(Node(node_port, name)) for name, node_port in nodes]
+    return encode_names_head(port) + b"".join(lines)
+
+
+def encode_names_head(port: int) -> bytes:
+    """What a NAMES reply starts with: the server's own port."""
+    return _PORT.pack(port)
+
+
+def encode_names_line(node: Node) -> bytes:
+    """A node's line of a NAMES reply."""
+    return f"name {node.name} at port {node.port}\n".encode()
 
 
 def encode_dump_reply(
@@ -158,7 +168,10 @@ def decode_names_reply(data: bytes) -> NamesReply:
     """
     port, text = split_listing(data)
     nodes = []
-    for line in text.decode(errors="replace").split("\n")[:-1]:
+    *lines, rest = text.decode(errors="replace").split("\n")
+    if rest:
+        raise RemoteProtocolError("short", "the connection was closed in the middle of a list")
+    for line in lines:
         match = _NAMES_LINE.fullmatch(line)
         if match is None or int(match[2]) > MAX_PORT:
             raise RemoteProtocolError("name", "a line of a NAMES reply cannot be read")

@@ -237,6 +237,14 @@ async def test_a_client_that_never_reads_is_closed(jumping_clock: MockClock, sit
     assert received < 10_000 * 1000, "the whole answer was kept for a client that did not read"
 
 
+async def test_one_client_too_many_closes_the_oldest_at_once(site: Site) -> None:
+    silent = [await site.connect() for _ in range(MAX_CLIENTS + 1)]
+    assert await silent[0].receive_some() == b""
+    assert (await site.request("/healthz")).status == 200
+    for stream in silent:
+        await stream.aclose()
+
+
 async def test_silent_clients_up_to_the_bound_and_beyond_hold_nobody_up_for_long(
     jumping_clock: MockClock, site: Site
 ) -> None:

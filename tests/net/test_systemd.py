@@ -1,5 +1,6 @@
 """systemd's protocols, over real sockets: notices, and descriptors that a service is started with."""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -41,20 +42,22 @@ def received(manager: socket.socket) -> list[str]:
 
 
 def test_ready_comes_with_a_status_line(manager: socket.socket) -> None:
-    Notifier(environment(manager)).ready("3 nodes registered")
+    with contextlib.closing(Notifier(environment(manager))) as notifier:
+        notifier.ready("3 nodes registered")
     assert received(manager) == ["READY=1", "STATUS=3 nodes registered"]
 
 
 def test_each_notice_says_what_systemd_expects(manager: socket.socket) -> None:
-    notifier = Notifier(environment(manager))
-    notifier.status("имя")
-    notifier.stopping()
-    notifier.alive()
+    with contextlib.closing(Notifier(environment(manager))) as notifier:
+        notifier.status("имя")
+        notifier.stopping()
+        notifier.alive()
     assert [received(manager) for _ in range(3)] == [["STATUS=имя"], ["STOPPING=1"], ["WATCHDOG=1"]]
 
 
 def test_reloading_carries_the_time_that_ready_is_matched_with(manager: socket.socket) -> None:
-    Notifier(environment(manager)).reloading()
+    with contextlib.closing(Notifier(environment(manager))) as notifier:
+        notifier.reloading()
     first, second = received(manager)
     assert first == "RELOADING=1"
     key, _, microseconds = second.partition("=")
@@ -64,7 +67,8 @@ def test_reloading_carries_the_time_that_ready_is_matched_with(manager: socket.s
 
 def test_the_variables_are_taken_out_of_the_environment(manager: socket.socket) -> None:
     environ = environment(manager, WATCHDOG_USEC="10000000", WATCHDOG_PID=str(os.getpid()))
-    Notifier(environ)
+    with contextlib.closing(Notifier(environ)) as notifier:
+        assert notifier.watchdog_seconds is not None
     assert environ == {"HOME": "/"}
 
 
@@ -82,9 +86,9 @@ def test_a_manager_that_has_gone_disturbs_nobody(tmp_path: Path) -> None:
 
 
 def test_a_manager_that_does_not_read_holds_nobody_up(manager: socket.socket) -> None:
-    notifier = Notifier(environment(manager))
-    for _ in range(10_000):
-        notifier.alive()
+    with contextlib.closing(Notifier(environment(manager))) as notifier:
+        for _ in range(10_000):
+            notifier.alive()
     assert received(manager) == ["WATCHDOG=1"]
 
 

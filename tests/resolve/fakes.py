@@ -36,7 +36,7 @@ class Bench:
 
     def __init__(self, template: str = BY_NAME, limits: Limits | None = None) -> None:
         self.now = 1000.0
-        self.says: SrvAnswer | ResolveError = answer()
+        self.says: SrvAnswer | Exception = answer()
         self.gate: trio.Event | None = None
         self.asked: list[str] = []
         self.counts = Metrics()
@@ -49,7 +49,7 @@ class Bench:
                 await self.gate.wait()
         else:
             await trio.lowlevel.checkpoint()
-        if isinstance(self.says, ResolveError):
+        if isinstance(self.says, Exception):
             raise self.says
         return self.says
 

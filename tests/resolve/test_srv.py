@@ -10,7 +10,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from epmdless import metrics
 from epmdless.errors import ResolveError
 from epmdless.resolve.outcomes import Found, Query, Verdict
-from epmdless.resolve.srv import MAX_QUESTIONS, OUTCOMES_AN_ENTRY, Limits
+from epmdless.resolve.srv import MAX_QUESTIONS, MAX_QUEUED, OUTCOMES_AN_ENTRY, Limits
 from epmdless.resolve.srv_records import SrvRecord
 from epmdless.resolve.srv_source import SrvAnswer
 from tests.resolve.fakes import BY_HOST, BY_NAME, DOWN, QUERY, QUESTION, Bench, answer
@@ -154,13 +154,61 @@ async def test_only_so_many_questions_are_under_way_at_once(autojump_clock: Mock
         for number in range(MAX_QUESTIONS):
             nursery.start_soon(bench.port, Query(f"n{number}", "b1"))
         await wait_all_tasks_blocked()
-        with pytest.raises(ResolveError, match=f"more than {MAX_QUESTIONS} DNS questions"):
+        with pytest.raises(ResolveError, match=f"{MAX_QUESTIONS} DNS questions are under way"):
             await bench.port(Query("one-more", "b1"))
         nursery.start_soon(bench.port, Query("n0", "b1"))
         await wait_all_tasks_blocked()
         bench.gate.set()
     assert (len(bench.asked), bench.cache("full")) == (MAX_QUESTIONS, 1)
     assert await bench.port(Query("one-more", "b1")) == 9001
+
+
+async def test_a_question_waits_for_its_turn(autojump_clock: MockClock) -> None:
+    bench = Bench()
+    bench.gate = trio.Event()
+    async with trio.open_nursery() as nursery:
+        for number in range(MAX_QUESTIONS + 10):
+            nursery.start_soon(bench.port, Query(f"n{number}", "b1"))
+        await wait_all_tasks_blocked()
+        assert len(bench.asked) == MAX_QUESTIONS
+        bench.gate.set()
+    assert len(bench.asked) == MAX_QUESTIONS + 10
+
+
+async def test_the_queue_of_questions_has_a_bound(autojump_clock: MockClock) -> None:
+    bench = Bench()
+    bench.gate = trio.Event()
+    async with trio.open_nursery() as nursery:
+        for number in range(MAX_QUEUED):
+            nursery.start_soon(bench.port, Query(f"n{number}", "b1"))
+        await wait_all_tasks_blocked()
+        with pytest.raises(ResolveError, match=f"more than {MAX_QUEUED} DNS questions"):
+            await bench.port(Query("one-more", "b1"))
+        nursery.cancel_scope.cancel()
+
+
+async def test_names_that_do_not_exist_push_out_none_that_do() -> None:
+    bench = Bench(limits=Limits(cache_entries=10))
+    await bench.port(Query("here", "b1"))
+    bench.says = SrvAnswer((), 30)
+    for number in range(100):
+        await bench.port(Query(f"nobody{number}", "b1"))
+    assert bench.port_now(Query("here", "b1")) == 9001
+    assert bench.resolver.cache_entries == 11
+
+
+async def test_a_fault_in_the_dns_library_is_a_failure_for_all_who_wait() -> None:
+    bench = Bench()
+    bench.says = AttributeError("GenericRdata")
+    with pytest.raises(ResolveError, match="AttributeError"):
+        await bench.port()
+
+
+async def test_a_resolver_inherits_what_its_predecessor_knows() -> None:
+    before, after = Bench(), Bench()
+    await before.port()
+    after.resolver.inherit(before.resolver)
+    assert after.port_now(Query("app", "b1")) == 9001
 
 
 async def test_a_stale_answer_is_served_while_no_question_has_a_place(autojump_clock: MockClock) -> None:
@@ -187,14 +235,14 @@ async def test_the_cache_forgets_what_was_used_longest_ago() -> None:
     assert bench.port_now(a) == 9001
     await bench.port(d)
     assert [bench.waits(query) for query in (a, b, c, d)] == [False, True, False, False]
-    assert bench.counts.value(metrics.DNS_CACHED) == 3
+    assert bench.resolver.cache_entries == 3
 
 
 async def test_ever_new_names_cost_no_more_than_the_bound() -> None:
     bench = Bench(limits=Limits(cache_entries=10))
     for number in range(100):
         await bench.port(Query(f"n{number}", "b1"))
-    assert bench.counts.value(metrics.DNS_CACHED) == 10
+    assert bench.resolver.cache_entries == 10
 
 
 async def test_one_answer_serves_many_names_and_keeps_few_of_them() -> None:

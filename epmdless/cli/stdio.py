@@ -1,0 +1,42 @@
+"""Standard descriptors as a program must be able to count on them. Standard library only."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+
+
+def hold_standard_descriptors() -> None:
+    """Open what was closed of 0, 1 and 2.
+
+    Otherwise the next socket gets such a number, and what is written to stderr goes to a client.
+    """
+    descriptor = os.open(os.devnull, os.O_RDWR)
+    while descriptor <= 2:
+        descriptor = os.open(os.devnull, os.O_RDWR)
+    os.close(descriptor)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
+
+
+def complain(text: str) -> None:
+    """Write to stderr, if that takes it."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+
+def flush(status: int) -> int:
+    """Write out what is buffered; the exit status, 1 if stdout did not take the answer.
+
+    A closed pipe or a full disk is no fault of ours: no traceback, now or at the interpreter's end.
+    """
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1)
+        os.close(null)
+        return status or 1
+    return status
