@@ -132,10 +132,11 @@ def test_a_flood_on_the_metrics_port_leaves_lookups_alone(tmp_path: Path) -> Non
         assert "Traceback" not in program.stderr
 
 
+PATTERN = '[resolve.scheme]\nkind = "pattern"\nregex = '
 BAD_FILES = {
     "a number of 5,000 digits": f"[epmd]\nx = {'1' * 5000}\n",
-    "a regular expression that overflows": '[resolve.scheme]\nkind = "pattern"\nregex = "(?P<port>a{99999999999})"\n',
-    "a regular expression too deep": f'[resolve.scheme]\nkind = "pattern"\nregex = "{"(" * 3000}"\n',
+    "a regular expression that overflows": PATTERN + '"(?P<port>a{99999999999})"\n',
+    "a regular expression too deep": PATTERN + f'"{"(" * 3000}"\n',
     "tables too deep": f"x = {'[' * 5000}\n",
 }
 
@@ -199,8 +200,7 @@ def resident(pid: int) -> int:
 def test_reload_from_one_address_to_the_default_adds_ipv6(tmp_path: Path) -> None:
     port, path = free_port(), tmp_path / "e.toml"
     path.write_text(f'[epmd]\nlisten = ["0.0.0.0:{port}"]\n')
-    argv = [*OUR_SERVE, "--config", path]
-    with Program(argv, env=clean_env(ERL_EPMD_PORT=str(port))) as program:
+    with Program([*OUR_SERVE, "--config", path], env=clean_env(ERL_EPMD_PORT=str(port))) as program:
         wait_ready(program, port)
         path.write_text("")
         program.signal(signal.SIGHUP)
