@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from epmdless import config
-from tests.support.tools import clean_env, require, require_root
+from tests.support.namespaces import require_namespaces
+from tests.support.tools import clean_env, require
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -98,9 +99,8 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def transcript(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[int, str]:
     """What each shell block printed, by its number."""
-    require_root("it makes namespaces")
-    for tool, package in (("unshare", "util-linux"), ("ip", "iproute2"), ("erl", "erlang-base")):
-        require(tool, package)
+    unshare = require_namespaces()
+    require("erl", "erlang-base")
     checkout = tmp_path_factory.mktemp("checkout") / "epmdless"
     subprocess.run(["git", "clone", "--quiet", ROOT, checkout], check=True, timeout=60)
     for name in ("README.md", "systemd"):
@@ -109,7 +109,7 @@ def transcript(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
     log = checkout.parent / "transcript"
     with log.open("w+") as out:
         ran = subprocess.run(
-            ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "bash", "-c", script()],
+            [unshare, "--net", "--mount", "--pid", "--fork", "--kill-child", "bash", "-c", script()],
             cwd=checkout,
             env=env,
             stdin=subprocess.DEVNULL,

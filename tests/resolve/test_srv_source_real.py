@@ -10,8 +10,9 @@ from epmdless.addresses import Endpoint
 from epmdless.resolve.srv_records import SrvRecord
 from epmdless.resolve.srv_source import DnsSource, SrvAnswer
 from tests.support.dns_servers import HOST, dnsmasq, knot
+from tests.support.namespaces import require_namespaces
 from tests.support.process import Finished, run
-from tests.support.tools import PYTHON, clean_env, missing, require, require_root
+from tests.support.tools import PYTHON, clean_env, require
 
 pytestmark = pytest.mark.interop
 
@@ -101,11 +102,7 @@ trap 'kill $!; wait' EXIT
 
 def with_resolv_conf(text: str, folder: Path) -> Finished:
     """Ask what resolv.conf names, in namespaces where it holds this text and dnsmasq is at 127.0.0.1:53."""
-    require_root("unshare makes namespaces of mounts and networks")
-    unshare, server = require("unshare", "util-linux"), require("dnsmasq", "dnsmasq-base")
-    require("ip", "iproute2")
-    if run([unshare, "--mount", "--net", "true"]).status != 0:
-        missing("needs namespaces of mounts and networks, which this container may not make")
+    unshare, server = require_namespaces(), require("dnsmasq", "dnsmasq-base")
     resolv_conf = folder / "resolv.conf"
     resolv_conf.write_text(text)
     words = [str(resolv_conf), server, PYTHON, ASK_THE_SYSTEM]
