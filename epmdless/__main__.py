@@ -1,6 +1,6 @@
 """``python -m epmdless``."""
 
-from epmdless.cli.main import main
+from epmdless.cli.entry import main
 
 if __name__ == "__main__":
     main()

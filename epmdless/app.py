@@ -10,7 +10,6 @@ import gc
 import os
 import signal
 import socket
-import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -26,6 +25,7 @@ from epmdless.epmd.server import EpmdServer, Timing
 from epmdless.errors import ConfigError, EpmdlessError, ListenError
 from epmdless.log import Log
 from epmdless.metrics import Metrics
+from epmdless.net import stdio
 from epmdless.net.listener_set import ListenerSet
 from epmdless.net.listeners import endpoint_of, open_listeners, raise_descriptor_limit
 from epmdless.net.systemd import Notifier, inherited_sockets
@@ -82,10 +82,10 @@ def run(launch: Launch) -> int:
         loaded = launch.load()
         app = App(launch, loaded)
     except ConfigError as error:
-        sys.stderr.write(f"epmdless: {error}\n")
+        stdio.complain(f"epmdless: {error}\n")
         return EXIT_CONFIG
     except ListenError as error:
-        sys.stderr.write(f"epmdless: {error}\n")
+        stdio.complain(f"epmdless: {error}\n")
         return EXIT_FAILURE
     try:
         trio.run(app.main)
@@ -268,8 +268,14 @@ class App:
             return
         self._status_scope.cancel()
         self._status_listeners = listeners
-        if listeners:
+        if not listeners:
+            return
+        try:
             await self._nursery.start(self._serve_status)
+        except Exception as error:  # noqa: BLE001 - without metrics, but with all that is registered
+            _close(listeners)
+            self._status_listeners = []
+            self._log.error("metrics are not served", error=repr(error))
 
     # Building.
 
@@ -307,7 +313,7 @@ class App:
         return Timing(config.epmd.packet_timeout, *self._launch.delays)
 
     def _check_that_something_is_served(self, loaded: Loaded) -> None:
-        if self._fixed or any(loaded.listen) or self._status_listeners or loaded.config.metrics.listen:
+        if self._inherited or self._fixed or any(loaded.listen) or loaded.config.metrics.listen:
             return
         raise ConfigError(loaded.source, "epmd.listen", "empty, and nothing else is to be served")
 

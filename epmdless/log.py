@@ -7,12 +7,16 @@ the network do must not fill a disk.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import logging.handlers
 import os
 import select
+import socket
+import stat
 import time
 from collections.abc import Callable, MutableMapping
+from functools import cache, partial
 from typing import Any, Protocol
 
 import structlog
@@ -25,7 +29,7 @@ BURST = 200
 STDERR = 2
 
 LONGEST_LINE = select.PIPE_BUF
-"""Bytes; longer lines are cut. A pipe takes that much at once or says that it is full."""
+"""Bytes; longer lines are cut. A pipe takes that much whole or not at all."""
 
 LINES_A_SECOND = 5.0
 """Lines of one kind a second that pass after the burst."""
@@ -93,7 +97,7 @@ def configure(
             _renderer(people),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=_syslog_factory() if syslog else _StderrFactory(lost),
+        logger_factory=_syslog_factory(lost) if syslog else _StderrFactory(lost),
         cache_logger_on_first_use=False,
     )
     log: Log = structlog.get_logger()
@@ -121,14 +125,13 @@ class _StderrFactory:
     """Makes structlog's innermost logger: it writes to stderr what stderr takes at once.
 
     A log that nobody reads, a closed pipe or a full disk must neither stop nor end the server: a line
-    that does not go out is lost, and counted. Stderr is not made non-blocking, since it is shared with
-    whoever started us; a pipe that polls writable takes PIPE_BUF bytes without waiting.
+    that does not go out is lost, and counted.
     """
 
     def __init__(self, lost: Callable[[], None]) -> None:
         self._lost = lost
-        self._poll = select.poll()
-        self._poll.register(STDERR, select.POLLOUT)
+        stderr = os.fstat(STDERR)
+        self._write_now = _writer(stderr.st_dev, stderr.st_ino, stderr.st_mode)
 
     def __call__(self, *_: Any) -> Any:
         return self
@@ -136,7 +139,7 @@ class _StderrFactory:
     def _write(self, line: str) -> None:
         data = line.encode(errors="backslashreplace")[: LONGEST_LINE - 1] + b"\n"
         try:
-            if not self._poll.poll(0) or os.write(STDERR, data) != len(data):
+            if self._write_now(data) != len(data):
                 self._lost()
         except OSError:
             self._lost()
@@ -144,17 +147,46 @@ class _StderrFactory:
     debug = info = warning = error = _write
 
 
+@cache
+def _writer(_device: int, _inode: int, mode: int) -> Callable[[bytes], int]:
+    """How to write to this stderr without waiting; raises OSError if it takes nothing now.
+
+    Stderr itself is not made non-blocking, since it is shared with whoever started us: a pipe or a
+    terminal is opened anew, and a socket can be told at each send.
+    """
+    if stat.S_ISSOCK(mode):
+        return partial(_send, socket.socket(fileno=os.dup(STDERR)))
+    if stat.S_ISFIFO(mode) or os.isatty(STDERR):
+        with contextlib.suppress(OSError):
+            flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+            return partial(os.write, os.open(f"/proc/self/fd/{STDERR}", flags))
+    return partial(os.write, STDERR)
+
+
+def _send(sock: socket.socket, data: bytes) -> int:
+    return sock.send(data, socket.MSG_DONTWAIT)
+
+
 class _SilentSysLogHandler(logging.handlers.SysLogHandler):
-    """A host without a system log (a container) is no fault of a line's, and nobody to complain to."""
+    """A host without a system log (a container) is no fault of a line's, and nobody to complain to; one
+    that does not read must not hold the server up."""
+
+    lost: Callable[[], None] = staticmethod(lambda: None)
+
+    def _connect_unixsocket(self, address: str) -> None:
+        super()._connect_unixsocket(address)  # type: ignore[misc]
+        self.socket.setblocking(False)  # type: ignore[attr-defined]
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
-        """Drop the line, as epmd's syslog(3) does."""
+        """Drop the line, as epmd's syslog(3) does, and count it."""
+        self.lost()
 
 
-def _syslog_factory() -> Callable[..., Any]:
+def _syslog_factory(lost: Callable[[], None]) -> Callable[..., Any]:
     """A logger for ``/dev/log``."""
     logger = logging.Logger("epmdless")
     handler = _SilentSysLogHandler("/dev/log", facility=logging.handlers.SysLogHandler.LOG_DAEMON)
+    handler.lost = lost
     handler.setFormatter(logging.Formatter("epmdless: %(message)s"))
     logger.addHandler(handler)
     return lambda *_: logger

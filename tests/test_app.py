@@ -157,6 +157,18 @@ def test_reload_changes_answers_and_addresses_and_keeps_registrations(tmp_path: 
         assert not answers(old)
 
 
+def test_a_reload_to_nothing_at_all_leaves_the_running_configuration(tmp_path: Path) -> None:
+    port, metrics_port = free_port(), free_port()
+    tables = f'[epmd]\nlisten = ["127.0.0.1:{port}"]\n[metrics]\nlisten = "127.0.0.1:{metrics_port}"\n'
+    path = write(tmp_path / "e.toml", tables)
+    with configured(path, port) as server:
+        write(path, "[epmd]\nlisten = []\n")
+        server.program.signal(signal.SIGHUP)
+        wait_for(server.program, "configuration not reloaded")
+        assert names(port) == {}
+        assert get(metrics_port, "/readyz")[0] == 200
+
+
 @pytest.mark.parametrize("text", ["[epmd]\nlisten = 1\n", "[epmd", "[resolve]\nchain = ['srv']\n", None])
 def test_a_broken_file_leaves_the_running_configuration(tmp_path: Path, text: str | None) -> None:
     port = free_port()
@@ -255,9 +267,12 @@ def test_metrics_and_health_come_and_go_with_the_configuration(tmp_path: Path) -
         assert "epmdless_registered_nodes 1.0" in text
         assert get(metrics_port, "/healthz") == (200, "ok\n")
         assert get(metrics_port, "/readyz") == (200, "ready\n")
+        silent = connect(metrics_port)
         write(path, plain)
         server.program.signal(signal.SIGHUP)
         wait_for(server.program, "configuration reloaded")
+        assert silent.recv(1) == b""
+        silent.close()
         with pytest.raises(ConnectionRefusedError):
             get(metrics_port, "/healthz")
         assert names(port) == {"a": 7001}

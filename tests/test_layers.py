@@ -214,7 +214,7 @@ def test_the_checker_sees_a_bad_arrow(tmp_path: Path, name: str, text: str, comp
     assert any(complaint in line for line in found), found
 
 
-LIGHT = {"cli", "wire", *(unit for unit, layer in LAYERS.items() if layer == 0)}
+LIGHT = {"cli", "net", "wire", *(unit for unit, layer in LAYERS.items() if layer == 0)}
 """What the client half of epmdless-epmd may load of the package."""
 
 HEAVY = {

@@ -69,6 +69,46 @@ def test_a_log_that_nobody_reads_stops_nothing() -> None:
         os.close(reader)
 
 
+def test_a_terminal_that_is_frozen_stops_nothing() -> None:
+    port = free_port()
+    master, slave = os.openpty()
+    process = subprocess.Popen([*OUR_SERVE, "--port", str(port)], stderr=slave, env=clean_env())
+    try:
+        os.close(slave)
+        eventually(lambda: answers(port), within=10, what="an answer")
+        with contextlib.ExitStack() as held:
+            for number in range(100):
+                held.enter_context(Registration(port, f"{number:03}" + "n" * 240, 7001))
+            assert len(names(port)) == 100
+    finally:
+        process.kill()
+        process.wait(5)
+        os.close(master)
+
+
+@pytest.mark.parametrize(
+    ("argv", "status"),
+    [
+        ((*OUR_EPMD, "-bogus"), 1),
+        ((*OUR_SERVE, "--config", "/nowhere"), 2),
+        ((*OUR_SERVE, "--bogus"), 2),
+    ],
+)
+def test_a_full_disk_under_stderr_does_not_change_the_exit_status(argv: Sequence[str], status: int) -> None:
+    done = subprocess.run(
+        ["bash", "-c", 'exec "$@" >/dev/full 2>&1', "bash", *argv], env=clean_env(), timeout=20, check=False
+    )
+    assert done.returncode == status
+
+
+def test_a_daemon_that_cannot_serve_does_not_say_that_it_does() -> None:
+    port = free_port()
+    script = 'ulimit -n 6 && exec "$@"'
+    argv = ["bash", "-c", script, "bash", *OUR_EPMD, "-port", str(port), "-daemon"]
+    done = subprocess.run(argv, env=clean_env(), timeout=20, check=False, capture_output=True)
+    assert done.returncode == 1
+
+
 def test_a_daemon_started_without_standard_descriptors_serves() -> None:
     port = free_port()
     done = subprocess.run(

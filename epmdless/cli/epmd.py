@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import socket
 import sys
 import time
@@ -19,9 +20,10 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, NoReturn
 
 from epmdless import addresses
-from epmdless.cli import ask, stdio
+from epmdless.cli import ask
 from epmdless.cli.epmd_usage import USAGE
 from epmdless.errors import EpmdlessError, ListenError
+from epmdless.net import stdio
 from epmdless.wire.epmd_plain import KILL_OK, Opcode, encode_frame, split_listing
 
 LONGEST_STOP_NAME = 1000
@@ -59,8 +61,8 @@ def main() -> None:
         stdio.complain(USAGE)
     except EpmdlessError as error:
         stdio.complain(f"epmd: {error}\n")
-    except OSError:  # stdout takes no more
-        status = 0
+    except OSError as error:
+        stdio.complain(f"epmd: {error.strerror or error}\n")
     sys.exit(stdio.flush(status))
 
 
@@ -290,11 +292,12 @@ def _detached(
     status = 1
     try:
         os.setsid()
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload
         if os.fork() == 0:
             os.chdir("/")
             _close_all_but([writer, *(listener.fileno() for listener in listeners)])
             status = serve(lambda: _let_go(writer))
-    except EpmdlessError as error:
+    except (EpmdlessError, OSError) as error:
         stdio.complain(f"epmd: {error}\n")
     except BaseException:
         sys.excepthook(*sys.exc_info())

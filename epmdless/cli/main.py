@@ -6,19 +6,20 @@ line or the configuration is wrong.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
-import signal
 import sys
 
 import click
 
 from epmdless import __version__, config
 from epmdless.addresses import environment_port
-from epmdless.cli import ask, configuration, queries, show, stdio
+from epmdless.cli import ask, configuration, queries, show
 from epmdless.errors import ConfigError, EpmdlessError
 from epmdless.names import NodeName
+from epmdless.net import stdio
 
 CONFIG_OPTION = click.option(
     "--config", "config_file", metavar="FILE", help="Configuration file, instead of the usual places."
@@ -44,7 +45,6 @@ def serve(config_file: str | None, port: int | None, address: str | None, verbos
 
     SIGHUP reads the configuration again; SIGTERM and SIGINT stop.
     """
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload
     from epmdless import app
 
     launch = app.Launch(
@@ -141,7 +141,14 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")  # a name may be more than the locale can show
     status = 1
     try:
-        cli(prog_name="epmdless", standalone_mode=True)
+        ended = cli.main(prog_name="epmdless", standalone_mode=False)
+        status = ended if isinstance(ended, int) else 0
+    except click.ClickException as error:
+        with contextlib.suppress(OSError):
+            error.show()
+        status = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        pass
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else int(end.code is not None)
     except ConfigError as error:

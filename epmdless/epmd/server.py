@@ -294,7 +294,8 @@ class EpmdServer:
                     answer = await self._desk.look_up(request.name)
                     self._seconds.observe(self._clock() - connection.active)
                 connection.scope = None
-                self._carry_out(connection, answer)
+                if self._is_open(connection):  # not cut off in the very tick in which the answer came
+                    self._carry_out(connection, answer)
             except Exception as error:  # noqa: BLE001 - one request's fault must not end the server
                 connection.scope = None
                 self._contain(connection.sock.fileno(), error)
@@ -366,6 +367,8 @@ class EpmdServer:
 
     def _drop(self, connection: Connection) -> None:
         """Forget and close a connection, and end the task that works for it, if any."""
+        if not self._is_open(connection):
+            return
         if connection.scope is not None:
             connection.scope.cancel()
         self._backlog.discard(connection)

@@ -111,10 +111,12 @@ class StatusServer:
 
     async def _handle(self, stream: trio.SocketStream, scope: trio.CancelScope) -> None:
         """Answer a request, until its time is up or the client says something else than HTTP."""
-        with scope, suppress(h11.ProtocolError, trio.BrokenResourceError):
-            await self._converse(stream)
-        self._clients.pop(scope, None)
-        await trio.aclose_forcefully(stream)
+        try:
+            with scope, suppress(h11.ProtocolError, trio.BrokenResourceError):
+                await self._converse(stream)
+        finally:
+            self._clients.pop(scope, None)
+            stream.socket.close()
 
     async def _converse(self, stream: trio.SocketStream) -> None:
         connection = h11.Connection(h11.SERVER)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from typing import TextIO
 
 
 def hold_standard_descriptors() -> None:
@@ -32,11 +33,17 @@ def flush(status: int) -> int:
 
     A closed pipe or a full disk is no fault of ours: no traceback, now or at the interpreter's end.
     """
+    _flushed(sys.stderr, 2)
+    return status if _flushed(sys.stdout, 1) else status or 1
+
+
+def _flushed(stream: TextIO, descriptor: int) -> bool:
+    """Whether a stream took all; one that did not is led to nowhere, for the interpreter's own flush."""
     try:
-        sys.stdout.flush()
+        stream.flush()
     except (OSError, ValueError):
         null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, 1)
+        os.dup2(null, descriptor)
         os.close(null)
-        return status or 1
-    return status
+        return False
+    return True
