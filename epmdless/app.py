@@ -31,7 +31,7 @@ from epmdless.net.listeners import endpoint_of, open_listeners, raise_descriptor
 from epmdless.net.systemd import Notifier, inherited_sockets
 from epmdless.policy import AccessList
 from epmdless.registry import Registry
-from epmdless.resolve.build import build_chain
+from epmdless.resolve.build import build_chain, own_host
 from epmdless.resolve.chain import Chain
 
 STATUS_SECONDS = 10.0
@@ -168,7 +168,7 @@ class App:
         self._log.info(
             "started",
             version=__version__,
-            listen=[str(endpoint_of(listener)) for listener in self._listening.listeners],
+            listen=_addresses(self._listening.listeners),
             chain=self._loaded.config.resolve.chain,
             configuration=self._loaded.source,
             pid=os.getpid(),
@@ -184,7 +184,7 @@ class App:
             self._log.warning("no loopback address among those listened on: no node can register here")
         if self._fixed and config.epmd.listen is not None:
             self._log.warning("epmd.listen has no effect: the sockets were handed over")
-        srv, host = config.resolve.srv, config.resolve.host or os.uname().nodename
+        srv, host = config.resolve.srv, own_host(config.resolve)
         if srv is not None and "{name}" not in srv.question and "." not in host:
             self._log.warning("resolve.host is no full name: no SRV record will be for it", host=host)
 
@@ -226,7 +226,7 @@ class App:
             self._log.info(
                 "configuration reloaded",
                 configuration=loaded.source,
-                listen=[str(endpoint_of(listener)) for listener in self._listening.listeners],
+                listen=_addresses(self._listening.listeners),
                 chain=loaded.config.resolve.chain,
             )
         self._notifier.ready(self._status_line())
@@ -301,7 +301,7 @@ class App:
                 before=(self._loaded.config.resolve, self._chain) if self._chain else None,
             ),
             scheme=config.resolve.scheme.build(),
-            host=config.resolve.host or os.uname().nodename,
+            host=own_host(config.resolve),
             on_mismatch=config.resolve.on_mismatch,
             relaxed_command_check=relaxed,
             log_lookups=(self._launch.level or config.log.level) == "debug",
@@ -327,9 +327,13 @@ class App:
         for listener in self._status_listeners:
             listener.setblocking(False)
             listeners.append(trio.SocketListener(trio.socket.from_stdlib_socket(listener)))
-        self._log.info("metrics served", listen=[str(endpoint_of(s)) for s in self._status_listeners])
+        self._log.info("metrics served", listen=_addresses(self._status_listeners))
         with trio.CancelScope() as self._status_scope:
             await server.serve(listeners, task_status=task_status)
+
+
+def _addresses(listeners: Sequence[socket.socket]) -> list[str]:
+    return [str(endpoint_of(listener)) for listener in listeners]
 
 
 def _close(listeners: Sequence[socket.socket], but: Sequence[socket.socket] = ()) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +14,7 @@ from epmdless.errors import EpmdlessError
 from epmdless.metrics import Metrics
 from epmdless.names import NodeName
 from epmdless.registry import Registry
-from epmdless.resolve.build import build_chain
+from epmdless.resolve.build import build_chain, own_host
 from epmdless.resolve.chain import Step
 from epmdless.resolve.outcomes import Failed, Found, Missing, Outcome, Query, Verdict
 
@@ -52,7 +51,7 @@ def walk_chain(name: NodeName, config: Config, epmd_port: int) -> Walk:
 
     :raises ConfigError: the chain cannot be built.
     """
-    host = name.host or config.resolve.host or os.uname().nodename
+    host = name.host or own_host(config.resolve)
     log = logs.configure("error", config.log.format)
     registrations = ListedRegistrations(name.host, epmd_port)
     chain = build_chain(config.resolve, Registry(), Metrics(), log, registered=registrations)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 from epmdless.config import ResolveSection, SrvSection
@@ -12,6 +13,11 @@ from epmdless.resolve.chain import Chain
 from epmdless.resolve.convention import SchemeResolver, StaticResolver
 from epmdless.resolve.outcomes import Resolver
 from epmdless.resolve.registered import RegisteredResolver
+
+
+def own_host(section: ResolveSection) -> str:
+    """The host part of this host's node names: the configuration's, else the system's host name."""
+    return section.host or os.uname().nodename
 
 
 def build_chain(
