@@ -16,7 +16,7 @@ from bench.support import BENCH, BenchError, compile_c, running
 HELD_PER_PROCESS = 10_000
 """Connections that one generator process holds: below the limit on descriptors of any usual host."""
 
-SOURCES = tuple(BENCH / name for name in ("lookup_load.c", "lookup_hold.c", "lookup_run.c"))
+SOURCES = tuple(BENCH / name for name in ("lookup_load.c", "lookup_hold.c", "lookup_run.c", "histogram.c"))
 
 Reply = TypeVar("Reply")
 

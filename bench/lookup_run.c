@@ -1,5 +1,6 @@
 /* Lookups: how they are made, one at a time or many, and what is counted. */
 #include "lookup_load.h"
+#include "histogram.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -42,47 +43,16 @@ static const char *const failure_names[FAILURES] = {
     "no_socket", "not_connected", "not_sent", "reset", "cut_short", "not_found", "wrong_reply", "timed_out",
 };
 
-/* Latencies in ns, 256 classes for each power of two: a class is at most 0.4 % wide. */
-enum { CLASS_BITS = 8, CLASSES = (64 - CLASS_BITS + 1) << CLASS_BITS };
-
-static uint64_t histogram[CLASSES];
+static struct histogram latencies;
 
 static struct {
-    uint64_t lookups, longest_ns, failures[FAILURES];
+    uint64_t failures[FAILURES];
     uint64_t begin_ns, end_ns;
     double cpu_at_begin, cpu_used;
     bool begun, ended;
     uint32_t next_in_sweep;
     bool sweeping;
 } run;
-
-static unsigned class_of(uint64_t ns)
-{
-    if (ns < 1u << CLASS_BITS)
-        return (unsigned)ns;
-    unsigned shift = 63u - (unsigned)__builtin_clzll(ns) - CLASS_BITS;
-    return ((shift + 1) << CLASS_BITS) + (unsigned)((ns >> shift) - (1u << CLASS_BITS));
-}
-
-static double class_middle_ns(unsigned class)
-{
-    if (class < 1u << CLASS_BITS)
-        return class;
-    unsigned shift = (class >> CLASS_BITS) - 1;
-    uint64_t low = (uint64_t)((class & ((1u << CLASS_BITS) - 1)) + (1u << CLASS_BITS)) << shift;
-    return (double)low + (double)(1ull << shift) / 2;
-}
-
-static double percentile_us(double share)
-{
-    uint64_t wanted = (uint64_t)((double)run.lookups * share), seen = 0;
-    for (unsigned class = 0; class < CLASSES; class++) {
-        seen += histogram[class];
-        if (seen > wanted)
-            return class_middle_ns(class) / 1e3;
-    }
-    return (double)run.longest_ns / 1e3;
-}
 
 static void begin_run(bool sweeping)
 {
@@ -119,11 +89,7 @@ static void count_success(uint64_t started, uint64_t now)
 {
     if (now < run.begin_ns || now >= run.end_ns)
         return;
-    uint64_t took = now - started;
-    run.lookups++;
-    histogram[class_of(took)]++;
-    if (took > run.longest_ns)
-        run.longest_ns = took;
+    histogram_add(&latencies, now - started);
 }
 
 static enum failure failure_of_errno(void)
@@ -160,10 +126,11 @@ static void print_run(void)
     uint64_t end = run.sweeping ? now_ns() : run.end_ns;
     double seconds = (double)(end - run.begin_ns) / 1e9;
     double cpu = run.ended ? run.cpu_used : cpu_seconds() - run.cpu_at_begin;
-    printf("{\"lookups\": %" PRIu64 ", \"seconds\": %.6f, \"rate\": %.1f, \"cpu_seconds\": %.4f", run.lookups,
-           seconds, (double)run.lookups / seconds, cpu);
-    printf(", \"p50_us\": %.1f, \"p90_us\": %.1f, \"p99_us\": %.1f, \"max_us\": %.1f", percentile_us(0.5),
-           percentile_us(0.9), percentile_us(0.99), (double)run.longest_ns / 1e3);
+    printf("{\"lookups\": %" PRIu64 ", \"seconds\": %.6f, \"rate\": %.1f, \"cpu_seconds\": %.4f", latencies.count,
+           seconds, (double)latencies.count / seconds, cpu);
+    printf(", \"p50_us\": %.1f, \"p90_us\": %.1f, \"p99_us\": %.1f, \"max_us\": %.1f",
+           histogram_percentile_us(&latencies, 0.5), histogram_percentile_us(&latencies, 0.9),
+           histogram_percentile_us(&latencies, 0.99), (double)latencies.longest_ns / 1e3);
     printf(", \"failures\": {");
     const char *comma = "";
     for (int kind = 0; kind < FAILURES; kind++)

@@ -11,9 +11,10 @@ import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -116,11 +117,12 @@ def raise_descriptor_limit() -> int:
 
 
 def process_tree(process_id: int) -> list[int]:
-    """`process_id` and all that descend from it."""
+    """`process_id` and all that descend from it; what ends meanwhile may be missing."""
     found = [process_id]
     for parent in found:
         for children in Path(f"/proc/{parent}/task").glob("*/children"):
-            found += [int(child) for child in children.read_text().split()]
+            with suppress(FileNotFoundError, ProcessLookupError):
+                found += [int(child) for child in children.read_text().split()]
     return found
 
 
@@ -159,23 +161,35 @@ def median(values: Sequence[float]) -> float:
     return statistics.median(values) if values else float("nan")
 
 
-def compile_c(name: str, sources: Sequence[Path]) -> Path:
-    """Compile `sources` into ``bench/build/NAME`` and return its path."""
+def compile_c(name: str, sources: Sequence[Path], flags: Sequence[str] = ()) -> Path:
+    """Compile `sources`, with more `flags`, into ``bench/build/NAME`` and return its path."""
     compiler = shutil.which("cc")
     if compiler is None:
         raise BenchError("a C compiler is needed: no `cc` found")
+    with fresh_build(name) as binary:
+        result = subprocess.run(
+            [compiler, "-std=c11", "-O2", "-Wall", "-Wextra", *flags, "-o", binary, *sources],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        if result.returncode != 0:
+            raise BenchError(f"{name} does not compile:\n{result.stdout}")
+    return BUILD / name
+
+
+@contextmanager
+def fresh_build(name: str) -> Iterator[Path]:
+    """A path to make the file `name` at; it takes its place in ``bench/build`` once the block ends.
+
+    Whoever runs the older one meanwhile, another benchmark or a test, goes on with that.
+    """
     BUILD.mkdir(exist_ok=True)
-    binary = BUILD / name
-    result = subprocess.run(
-        [compiler, "-std=c11", "-O2", "-Wall", "-Wextra", "-o", binary, *sources],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    if result.returncode != 0:
-        raise BenchError(f"{name} does not compile:\n{result.stdout}")
-    return binary
+    with tempfile.TemporaryDirectory(dir=BUILD) as folder:
+        made = Path(folder, name)
+        yield made
+        made.replace(BUILD / name)
 
 
 def debian_version(program: Path) -> str | None:

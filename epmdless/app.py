@@ -2,6 +2,9 @@
 
 Whatever can be wrong is found before anything is served: the configuration is read and checked, the
 chain is built, every socket is opened, and only then the first answer is given.
+
+The file is a little longer than others here: a reload undoes what the start did, step by step, and both are
+read side by side.
 """
 
 from __future__ import annotations
@@ -10,29 +13,34 @@ import gc
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from pathlib import Path
 
 import trio
 
 from epmdless import __version__, metrics
 from epmdless import log as logs
 from epmdless.addresses import ListenPlan
-from epmdless.config import METRICS_PORT, Config
+from epmdless.config import METRICS_PORT, Config, ResolveSection
 from epmdless.epmd.desk import Settings
 from epmdless.epmd.server import EpmdServer, Timing
 from epmdless.errors import ConfigError, EpmdlessError, ListenError
+from epmdless.launch import Launch, Loaded
 from epmdless.log import Log
 from epmdless.metrics import Metrics
 from epmdless.net import stdio
 from epmdless.net.listener_set import ListenerSet
 from epmdless.net.listeners import endpoint_of, open_listeners, raise_descriptor_limit
+from epmdless.net.rounds import Rounds
 from epmdless.net.systemd import Notifier, inherited_sockets
 from epmdless.policy import AccessList
 from epmdless.registry import Registry
-from epmdless.resolve.build import build_chain, own_host
+from epmdless.relay.prepared import Prepared
+from epmdless.relay.server import Relay
+from epmdless.resolve.build import build_chain, build_sources, own_host
 from epmdless.resolve.chain import Chain
+from epmdless.resolve.outcomes import Resolver
 
 STATUS_SECONDS = 10.0
 """Seconds between the lines that ``systemctl status`` shows."""
@@ -43,33 +51,6 @@ METRICS_SOCKET = "metrics"
 EXIT_OK = 0
 EXIT_FAILURE = 1
 EXIT_CONFIG = 2
-
-
-class Loaded(NamedTuple):
-    """A configuration that was read, where to listen, and where it came from."""
-
-    config: Config
-    listen: ListenPlan
-    source: str
-
-
-@dataclass(frozen=True, slots=True)
-class Launch:
-    """How the process was called, as far as it is no matter of the configuration.
-
-    :ivar load: reads the configuration; called again at each SIGHUP. Raises ConfigError.
-    :ivar listeners: EPMD sockets that are open already; None: open them, or take systemd's.
-    :ivar level: the log level, in place of the configuration's.
-    :ivar delays: the reference's ``-delay_accept`` and ``-delay_write``, in seconds.
-    :ivar on_ready: called once lookups are answered.
-    """
-
-    load: Callable[[], Loaded]
-    listeners: Sequence[socket.socket] | None = None
-    level: str | None = None
-    syslog: bool = False
-    delays: tuple[float, float] = (0.0, 0.0)
-    on_ready: Callable[[], None] = field(default=lambda: None)
 
 
 def run(launch: Launch) -> int:
@@ -117,24 +98,38 @@ class App:
         self._fixed = [s.listener for s in self._inherited if s.name != METRICS_SOCKET]
         self._fixed += launch.listeners or ()
         self._status_listeners: list[socket.socket] = []
-        self._listening = ListenerSet(self._fixed, self._log)
+        self._listening = ListenerSet([], self._log)
         self._check_that_something_is_served(loaded)
-        try:
-            if not self._fixed:
-                self._listening.change(loaded.listen, lambda _: None)
-            self._status_listeners = self._status_listeners_for(loaded.config)
-        except BaseException:
-            self.close()
-            raise
+        self._rounds = Rounds()
         self._server = EpmdServer(
             self._registry,
             settings,
             self._timing(loaded.config),
             self._counts,
             self._log,
+            self._rounds,
             descriptor_limit=limit,
+            others=lambda: self._relay.descriptors,
         )
+        self._relay = Relay(
+            self._rounds,
+            self._counts,
+            self._log,
+            descriptor_limit=limit,
+            others=lambda: self._server.descriptors,
+            serve_epmd=self._server.adopt,
+        )
+        self._sources: tuple[ResolveSection, dict[str, Resolver]] | None = None
+        try:
+            self._relay.take_on(self._prepare_relay(loaded, settings.chain, self._log))
+            self._server.faces = self._relay.faces
+            self._listening.change(self._epmd_plan(loaded), lambda _: None)
+            self._status_listeners = self._status_listeners_for(loaded.config)
+        except BaseException:
+            self.close()
+            raise
         self._status_scope = trio.CancelScope()
+        self._control_path: Path | None = None
         self._ready = False
 
     async def main(self) -> None:
@@ -142,23 +137,31 @@ class App:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
             async with trio.open_nursery() as self._nursery:
                 await self._nursery.start(self._serve_epmd)
+                await self._nursery.start(self._relay.serve)
+                # Last: connections may wait on the relay's ports already, which were opened with the rest.
+                self._nursery.start_soon(self._rounds.run, self._server.delay)
+                await self._serve_control()
                 if self._status_listeners:
                     await self._nursery.start(self._serve_status)
                 self._nursery.start_soon(self._keep_alive)
                 self._announce()
                 await self._obey(signals)
                 self._notifier.stopping()
+                await self._drain(signals)
                 self._nursery.cancel_scope.cancel()
         self._log.info("stopped")
 
     def close(self) -> None:
         """Close the listening sockets and what leads to the service manager."""
         self._notifier.close()
+        self._relay.close()
         self._listening.close()
+        _close(self._fixed)
         _close(self._status_listeners)
+        self._rounds.close()
 
     async def _serve_epmd(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        await self._server.serve(self._listening.listeners, task_status=task_status)
+        await self._server.serve(self._epmd_listeners, task_status=task_status)
         self._nursery.cancel_scope.cancel()
 
     def _announce(self) -> None:
@@ -168,8 +171,9 @@ class App:
         self._log.info(
             "started",
             version=__version__,
-            listen=_addresses(self._listening.listeners),
+            listen=_addresses(self._epmd_listeners),
             chain=self._loaded.config.resolve.chain,
+            routes=len(self._loaded.config.relay.route),
             configuration=self._loaded.source,
             pid=os.getpid(),
         )
@@ -179,8 +183,8 @@ class App:
 
     def _warn_of_what_cannot_work(self) -> None:
         config = self._loaded.config
-        hosts = {endpoint_of(listener).host for listener in self._listening.listeners}
-        if self._listening.listeners and not hosts & {"0.0.0.0", "::", "127.0.0.1", "::1"}:
+        hosts = {endpoint_of(listener).host for listener in self._epmd_listeners}
+        if (self._fixed or any(self._loaded.listen)) and not hosts & {"0.0.0.0", "::", "127.0.0.1", "::1"}:
             self._log.warning("no loopback address among those listened on: no node can register here")
         if self._fixed and config.epmd.listen is not None:
             self._log.warning("epmd.listen has no effect: the sockets were handed over")
@@ -197,6 +201,47 @@ class App:
                 self._log.info("stopping", signal=name, registered=len(self._registry))
                 return
 
+    async def _drain(self, signals: AsyncIterator[int]) -> None:
+        """Give links their time; a second signal to stop ends it."""
+        if not len(self._relay):
+            return
+        seconds = self._loaded.config.relay.drain
+        self._log.info("draining", links=len(self._relay), seconds=float(seconds))
+
+        async def obey_again() -> None:
+            async for number in signals:
+                if number != signal.SIGHUP:
+                    self._log.info("stopping now", signal=signal.Signals(number).name, links=len(self._relay))
+                    nursery.cancel_scope.cancel()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(obey_again)
+            await self._relay.drain(seconds)
+            nursery.cancel_scope.cancel()
+
+    async def _serve_control(self) -> None:
+        """Serve the control socket where there is a relay to look at, or the configuration wants one."""
+        wanted = self._loaded.config.control.socket
+        if self._control_path is not None or (wanted is None and not self._loaded.config.relay.route):
+            return
+        from epmdless.net.control import ControlServer, default_control_path, open_control_socket
+
+        path = Path(wanted) if wanted else default_control_path(os.environ, os.geteuid())
+        try:
+            listener = open_control_socket(path)
+        except ListenError as error:
+            self._log.warning("no control socket", error=str(error))
+            return
+        try:
+            await self._nursery.start(ControlServer(self._relay).serve, listener)
+        except OSError as error:  # descriptors ran out: without a look inside, but with all links
+            listener.close()
+            path.unlink(missing_ok=True)
+            self._log.warning("no control socket", error=str(error))
+            return
+        self._control_path = path
+        self._log.info("control socket", path=str(path))
+
     async def _keep_alive(self) -> None:
         """Tell the service manager how things are, and that they are."""
         watchdog = self._notifier.watchdog_seconds
@@ -207,6 +252,8 @@ class App:
             self._notifier.alive()
 
     def _status_line(self) -> str:
+        if self._loaded.config.relay.route:
+            return f"{len(self._registry)} nodes registered, {len(self._relay)} links"
         return f"{len(self._registry)} nodes registered"
 
     # Reload.
@@ -223,10 +270,11 @@ class App:
             self._log.error("configuration not reloaded", error=f"internal error: {error!r}")
         else:
             await self._serve_status_on(status_listeners)
+            await self._serve_control()
             self._log.info(
                 "configuration reloaded",
                 configuration=loaded.source,
-                listen=_addresses(self._listening.listeners),
+                listen=_addresses(self._epmd_listeners),
                 chain=loaded.config.resolve.chain,
             )
         self._notifier.ready(self._status_line())
@@ -240,13 +288,20 @@ class App:
         """
         self._check_that_something_is_served(loaded)
         settings = self._settings(loaded.config)
+        prepared = self._prepare_relay(loaded, settings.chain, self._log)
         status_listeners = self._status_listeners_for(loaded.config)
         try:
-            if not self._fixed:
-                self._listening.change(loaded.listen, self._server.listen_on)
+            self._listening.change(self._epmd_plan(loaded), self._listen_on)
+            try:
+                self._relay.take_on(prepared)
+            except ListenError:
+                with suppress(ListenError):  # what is told is why the change failed
+                    self._listening.change(self._epmd_plan(self._loaded), self._listen_on)
+                raise
         except ListenError:
             _close(status_listeners, but=self._status_listeners)
             raise
+        self._server.faces = self._relay.faces
         self._loaded = loaded
         self._log = self._configure_log(loaded.config)
         self._chain = settings.chain
@@ -279,6 +334,27 @@ class App:
 
     # Building.
 
+    @property
+    def _epmd_listeners(self) -> list[socket.socket]:
+        return [*self._fixed, *self._listening.listeners]
+
+    def _listen_on(self, listeners: Sequence[socket.socket]) -> None:
+        self._server.listen_on([*self._fixed, *listeners])
+
+    def _epmd_plan(self, loaded: Loaded) -> ListenPlan:
+        return loaded.epmd_plan([endpoint_of(listener) for listener in self._fixed])
+
+    def _prepare_relay(self, loaded: Loaded, chain: Chain, log: Log) -> Prepared:
+        """Build the routes of a configuration.
+
+        :raises ConfigError: they cannot be.
+        """
+        section = loaded.config.resolve
+        names = {name for route in loaded.config.relay.route for name in route.resolve} - {"epmd"}
+        sources = build_sources(names, section, self._counts, chain, self._sources)
+        self._sources = (section, sources)
+        return self._relay.prepare(loaded.config.relay, loaded.source, sources, log)
+
     def _configure_log(self, config: Config) -> Log:
         return logs.configure(
             self._launch.level or config.log.level,
@@ -307,6 +383,7 @@ class App:
             log_lookups=(self._launch.level or config.log.level) == "debug",
             lookup_access=None if access.lookup is None else AccessList(access.lookup),
             names_access=None if access.names is None else AccessList(access.names),
+            is_needed=lambda: len(self._relay) > 0,
         )
 
     def _timing(self, config: Config) -> Timing:
@@ -314,6 +391,8 @@ class App:
 
     def _check_that_something_is_served(self, loaded: Loaded) -> None:
         if self._inherited or self._fixed or any(loaded.listen) or loaded.config.metrics.listen:
+            return
+        if loaded.config.relay.route:
             return
         raise ConfigError(loaded.source, "epmd.listen", "empty, and nothing else is to be served")
 

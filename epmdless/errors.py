@@ -7,7 +7,8 @@
     ├── ResolveError          a source of answers failed (a DNS server, a far EPMD server)
     ├── ListenError           an address cannot be listened on
     ├── LocalProtocolError    we were about to send what the protocol forbids: a caller's mistake
-    └── RemoteProtocolError   the peer sent what the protocol forbids
+    ├── RemoteProtocolError   the peer sent what the protocol forbids
+    └── LinkError             a link cannot be set up; its code says why
 
 "Not found" is an outcome, not an exception (``epmdless.resolve.outcomes``).
 """
@@ -65,3 +66,16 @@ class RemoteProtocolError(EpmdlessError):
         self.reason = reason
         self.detail = detail
         super().__init__(f"{reason}: {detail}")
+
+
+class LinkError(EpmdlessError):
+    """A link cannot be set up.
+
+    :param code: the end's code (``epmdless.relay.ends``).
+    :param detail: for people; never a secret, never more of what the peer sent than a node name.
+    """
+
+    def __init__(self, code: str, detail: str) -> None:
+        self.code = code
+        self.detail = detail
+        super().__init__(f"{code}: {detail}")

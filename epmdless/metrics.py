@@ -90,6 +90,33 @@ LOOKUP_SECONDS = Metric(
     "epmdless_lookup_seconds", Kind.HISTOGRAM, "From a whole lookup request to its reply, in seconds"
 )
 DNS_SECONDS = Metric("epmdless_dns_seconds", Kind.HISTOGRAM, "Duration of SRV questions in seconds")
+LINKS_ENDED = Metric(
+    "epmdless_links_ended_total", Kind.COUNTER, "Links that ended, by how: the end codes", ("end",)
+)
+LINK_BYTES = Metric(
+    "epmdless_link_bytes_total", Kind.COUNTER, "Bytes carried by established links", ("direction",)
+)
+LINK_FRAMES = Metric(
+    "epmdless_link_frames_total", Kind.COUNTER, "Frames carried that are no ticks", ("direction",)
+)
+LINK_TICKS = Metric("epmdless_link_ticks_total", Kind.COUNTER, "Ticks carried", ("direction",))
+FAR_QUESTIONS = Metric(
+    "epmdless_far_epmd_questions_total",
+    Kind.COUNTER,
+    "Questions to far EPMD servers, by outcome",
+    ("result",),
+)
+ON_DEMAND = Metric(
+    "epmdless_relay_ports_opened_total", Kind.COUNTER, "Ports opened on demand, by outcome", ("result",)
+)
+LINKS = Metric("epmdless_links", Kind.GAUGE, "Links established now")
+HANDSHAKES = Metric("epmdless_link_handshakes", Kind.GAUGE, "Links that are being set up now")
+RELAY_PORTS = Metric("epmdless_relay_ports", Kind.GAUGE, "Ports that the relay listens on now")
+RELAY_PIPES = Metric("epmdless_relay_pipes", Kind.GAUGE, "Pipes that bulk flows use now")
+SETUP_SECONDS = Metric(
+    "epmdless_link_setup_seconds", Kind.HISTOGRAM, "From a link's accept to its established state, in seconds"
+)
+DIAL_SECONDS = Metric("epmdless_link_dial_seconds", Kind.HISTOGRAM, "Duration of successful dials in seconds")
 
 TABLE: tuple[Metric, ...] = (
     LOOKUPS,
@@ -110,6 +137,18 @@ TABLE: tuple[Metric, ...] = (
     DNS_CACHED,
     LOOKUP_SECONDS,
     DNS_SECONDS,
+    LINKS_ENDED,
+    LINK_BYTES,
+    LINK_FRAMES,
+    LINK_TICKS,
+    FAR_QUESTIONS,
+    ON_DEMAND,
+    LINKS,
+    HANDSHAKES,
+    RELAY_PORTS,
+    RELAY_PIPES,
+    SETUP_SECONDS,
+    DIAL_SECONDS,
 )
 
 
@@ -136,6 +175,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self._counters: dict[tuple[Metric, tuple[str, ...]], int] = {}
+        self._tallies: dict[tuple[Metric, tuple[str, ...]], Callable[[], int]] = {}
         self._gauges: dict[Metric, Callable[[], float]] = {}
         self._histograms = {metric: Histogram() for metric in TABLE if metric.kind is Kind.HISTOGRAM}
 
@@ -143,6 +183,10 @@ class Metrics:
         """Add one to a counter; `labels` are its label values in the table's order."""
         key = (metric, labels)
         self._counters[key] = self._counters.get(key, 0) + 1
+
+    def tally(self, metric: Metric, labels: tuple[str, ...], read: Callable[[], int]) -> None:
+        """Say how a counter is read when somebody asks: one that is kept elsewhere anyway."""
+        self._tallies[metric, labels] = read
 
     def gauge(self, metric: Metric, read: Callable[[], float]) -> None:
         """Say how a gauge is read when somebody asks."""
@@ -157,13 +201,14 @@ class Metrics:
         if metric.kind is Kind.GAUGE:
             read = self._gauges.get(metric)
             return read() if read else 0
-        return self._counters.get((metric, labels), 0)
+        read_count = self._tallies.get((metric, labels))
+        return read_count() if read_count else self._counters.get((metric, labels), 0)
 
     def samples(self, metric: Metric) -> Iterator[tuple[tuple[str, ...], float]]:
         """(label values, value) of a counter or gauge; one without labels always has a sample."""
         if metric.kind is Kind.GAUGE or not metric.labels:
             yield (), self.value(metric)
             return
-        for (declared, labels), count in sorted(self._counters.items(), key=lambda item: item[0][1]):
-            if declared is metric:
-                yield labels, count
+        kept = {*self._counters, *self._tallies}
+        for labels in sorted(labels for declared, labels in kept if declared is metric):
+            yield labels, self.value(metric, *labels)

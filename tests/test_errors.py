@@ -36,5 +36,5 @@ def test_a_listen_error_carries_the_systems_number_where_it_has_one() -> None:
 
 def test_every_error_can_be_caught_as_the_packages_own() -> None:
     found = [kind for kind in vars(errors).values() if isinstance(kind, type)]
-    assert len(found) == 6
+    assert len(found) == 7
     assert all(issubclass(kind, errors.EpmdlessError) for kind in found)

@@ -33,8 +33,8 @@ LAYERS: Mapping[str, int] = {
     "schemes": 1,
     "registry": 1,
     "policy": 1,
+    "rules": 1,
     "config": 1,
-    "config_errors": 1,
     "metrics": 1,
     "log": 2,
     "resolve": 2,
@@ -42,6 +42,7 @@ LAYERS: Mapping[str, int] = {
     "epmd": 3,
     "relay": 3,
     "gateway": 3,
+    "launch": 4,
     "app": 4,
     "cli": 4,
     "__main__": 4,
@@ -51,11 +52,14 @@ SAME_LAYER = {
     ("names", "errors"),  # a bad name is one of the package's own errors
     ("addresses", "errors"),  # and so is a bad address
     ("registry", "wire"),  # a registration holds the node as it was announced, and its encoded replies
-    ("config", "config_errors"),  # one subject in two files: what is wrong, said with the dotted path
     ("config", "schemes"),  # each scheme's own keys are checked by making the scheme
     ("config", "policy"),  # access lists are checked by parsing them
+    ("config", "rules"),  # a rule's section makes the rule; routes whose patterns overlap are found by them
+    ("rules", "policy"),  # rules are about networks too
     ("resolve", "log"),
     ("net", "log"),
+    ("app", "launch"),
+    ("cli", "launch"),
     ("cli", "app"),
     ("__main__", "cli"),
 }

@@ -48,6 +48,11 @@ def counts_in(path: Path) -> Iterator[tuple[int, str, int]]:
             ):
                 assert not any(isinstance(label, ast.Starred) for label in labels)
                 yield node.lineno, name, len(labels)
+            case ast.Call(
+                func=ast.Attribute(attr="tally"),
+                args=[ast.Attribute(value=ast.Name(id="metrics"), attr=name), ast.Tuple(elts=labels), _],
+            ):
+                yield node.lineno, name, len(labels)
 
 
 def test_every_count_in_the_package_gives_the_declared_number_of_labels() -> None:
@@ -60,6 +65,16 @@ def test_every_count_in_the_package_gives_the_declared_number_of_labels() -> Non
     ]
     assert wrong == []
     assert {name for _, _, name, _ in found} == {n for n, m in DECLARED.items() if m.kind is Kind.COUNTER}
+
+
+def test_a_counter_that_is_kept_elsewhere_is_read_when_asked() -> None:
+    counts = Metrics()
+    carried = [0]
+    counts.tally(metrics.LINK_BYTES, ("near_to_far",), lambda: carried[0])
+    counts.count(metrics.LINK_BYTES, "far_to_near")
+    carried[0] = 7
+    assert counts.value(metrics.LINK_BYTES, "near_to_far") == 7
+    assert list(counts.samples(metrics.LINK_BYTES)) == [(("far_to_near",), 1), (("near_to_far",), 7)]
 
 
 def test_a_counter_counts_each_combination_of_labels_apart() -> None:
@@ -110,7 +125,7 @@ def test_two_processes_worth_of_metrics_are_apart() -> None:
 def test_each_histogram_of_the_table_is_there_from_the_start() -> None:
     counts = Metrics()
     found = [counts.histogram(metric) for metric in TABLE if metric.kind is Kind.HISTOGRAM]
-    assert len(set(map(id, found))) == len(found) == 2
+    assert len(set(map(id, found))) == len(found) == 4
 
 
 def test_the_bounds_of_the_buckets_rise() -> None:

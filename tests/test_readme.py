@@ -16,7 +16,9 @@ from pathlib import Path
 import pytest
 
 from epmdless import config
+from epmdless.relay.ends import MEANINGS
 from tests.support.namespaces import require_namespaces
+from tests.support.process import run
 from tests.support.tools import clean_env, require
 
 ROOT = Path(__file__).parent.parent
@@ -138,6 +140,33 @@ def test_every_command_runs_and_prints_what_is_promised(transcript: dict[int, st
 @pytest.mark.parametrize("sample", blocks("toml"))
 def test_every_configuration_sample_is_accepted(sample: str) -> None:
     config.decode(sample, "README.md")
+
+
+@pytest.mark.interop
+@pytest.mark.parametrize("rules", blocks("nft"))
+def test_every_firewall_rule_is_accepted(rules: str, tmp_path: Path) -> None:
+    unshare = require_namespaces()
+    nft = require("nft", "nftables")
+    file = tmp_path / "rules.nft"
+    file.write_text(rules)
+    checked = run([unshare, "--net", nft, "--check", "--file", file])
+    assert (checked.status, checked.stderr) == (0, "")
+
+
+@pytest.mark.interop
+@pytest.mark.parametrize("terms", blocks("erlang"))
+def test_every_inetrc_is_taken_by_a_node(terms: str, tmp_path: Path) -> None:
+    erl = require("erl", "erlang-base")
+    file = tmp_path / "inetrc"
+    file.write_text(terms)
+    ask = 'io:format("~0p", [inet:getaddr("b1.az-b.internal", inet)]), halt().'
+    asked = run([erl, "-noshell", "-eval", ask], env=clean_env(ERL_INETRC=str(file), HOME=str(tmp_path)))
+    assert asked.stdout == "{ok,{10,0,1,11}}"
+
+
+def test_every_end_code_is_in_the_readme() -> None:
+    for code, meaning in MEANINGS.items():
+        assert f"| `{code.value}` | {meaning} |" in README
 
 
 def test_readme_starts_with_what_it_is_for_and_then_runs() -> None:

@@ -10,9 +10,9 @@ import msgspec
 
 from epmdless import config
 from epmdless.addresses import ListenPlan, address_list, environment_port
-from epmdless.app import Loaded
 from epmdless.config import Config, Duration
 from epmdless.errors import ConfigError
+from epmdless.launch import Loaded
 
 SYSTEM_FILE = Path("/etc/epmdless/epmdless.toml")
 BUILT_IN = "built-in defaults"

@@ -249,14 +249,14 @@ def _debug_line(text: str) -> None:
 
 
 def _run_server(flags: Flags, listeners: Sequence[socket.socket] | None, on_ready: Callable[[], None]) -> int:
-    from epmdless import app
+    from epmdless import app, launch
     from epmdless.cli.configuration import load_for_epmd
 
-    def load() -> app.Loaded:
+    def load() -> launch.Loaded:
         return load_for_epmd(flags.packet_timeout, relaxed=flags.relaxed)
 
     levels = ("warning", "info", "debug")
-    launch = app.Launch(
+    call = launch.Launch(
         load=load,
         listeners=listeners,
         level="info" if flags.daemon or flags.systemd else levels[min(flags.debug, 2)],
@@ -264,7 +264,7 @@ def _run_server(flags: Flags, listeners: Sequence[socket.socket] | None, on_read
         delays=(flags.delay_accept, flags.delay_write),
         on_ready=on_ready,
     )
-    return app.run(launch)
+    return app.run(call)
 
 
 def _daemonize(serve: Callable[[Callable[[], None]], int], listeners: Sequence[socket.socket]) -> int:

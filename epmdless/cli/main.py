@@ -17,20 +17,17 @@ import click
 from epmdless import __version__, config
 from epmdless.addresses import environment_port
 from epmdless.cli import ask, configuration, queries, show
+from epmdless.cli.options import CONFIG_OPTION, JSON_OPTION
+from epmdless.cli.relay import demo, links
 from epmdless.errors import ConfigError, EpmdlessError
 from epmdless.names import NodeName
 from epmdless.net import stdio
-
-CONFIG_OPTION = click.option(
-    "--config", "config_file", metavar="FILE", help="Configuration file, instead of the usual places."
-)
-JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Write JSON.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message="epmdless %(version)s")
 def cli() -> None:
-    """A drop-in epmd that also answers from a naming convention or DNS SRV."""
+    """A drop-in epmd that also answers from naming conventions and DNS SRV, and a relay across firewalls."""
 
 
 @cli.command()
@@ -41,16 +38,16 @@ def cli() -> None:
 @click.option("--address", metavar="LIST", help="Listen on these addresses (comma list) and on loopback.")
 @click.option("-v", "--verbose", is_flag=True, help="Log each lookup too.")
 def serve(config_file: str | None, port: int | None, address: str | None, verbose: bool) -> None:
-    """Serve EPMD. Without a configuration file: a drop-in epmd.
+    """Serve EPMD and the relay. Without a configuration file: a drop-in epmd.
 
-    SIGHUP reads the configuration again; SIGTERM and SIGINT stop.
+    SIGHUP reads the configuration again; SIGTERM and SIGINT stop, after links had their time to end.
     """
-    from epmdless import app
+    from epmdless import app, launch
 
-    launch = app.Launch(
+    call = launch.Launch(
         load=lambda: configuration.load(config_file, port, address), level="debug" if verbose else None
     )
-    sys.exit(app.run(launch))
+    sys.exit(app.run(call))
 
 
 @cli.command()
@@ -101,6 +98,10 @@ def resolve(
     else:
         show.walk(walk, explain=explain)
     sys.exit(0 if walk.port is not None else 1)
+
+
+cli.add_command(links)
+cli.add_command(demo)
 
 
 @cli.group("config")

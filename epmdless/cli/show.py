@@ -36,20 +36,29 @@ def walk(found: Walk, *, explain: bool) -> None:
     else:
         line.append(": port ", style="not bold").append(str(found.port), style="cyan")
         line.append(f" (by {printable(found.resolver)})", style="not bold")
-    _console().print(line, soft_wrap=True)
+    console().print(line, soft_wrap=True)
 
 
 def toml(tables: Mapping[str, Any], prefix: str = "") -> str:
-    """Write nested tables of strings, numbers, booleans and lists as TOML."""
+    """Write nested tables of strings, numbers, booleans, lists and lists of tables as TOML."""
     lines = []
     for key, value in tables.items():
-        if not isinstance(value, Mapping):
+        if not isinstance(value, Mapping) and not _is_list_of_tables(value):
             lines.append(f"{_key(key)} = {_value(value)}\n")
     for key, value in tables.items():
+        path = f"{prefix}{_key(key)}"
         if isinstance(value, Mapping):
-            path = f"{prefix}{_key(key)}"
             lines.append(f"\n[{path}]\n" + toml(value, f"{path}."))
+        elif _is_list_of_tables(value):
+            lines += [f"\n[[{path}]]\n" + toml(item, f"{path}.") for item in value]
     return "".join(lines)
+
+
+def _is_list_of_tables(value: object) -> bool:
+    """Whether this is written with a header for each item; an empty list is a plain ``[]``."""
+    return (
+        isinstance(value, list | tuple) and bool(value) and all(isinstance(item, Mapping) for item in value)
+    )
 
 
 def _key(key: str) -> str:
@@ -72,9 +81,10 @@ def _value(value: object) -> str:
     return str(value)
 
 
-def _console() -> Console:
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=UNLIMITED_WIDTH)
+def console() -> Console:
+    """Where the commands print: a terminal, or something on which nothing is cut."""
+    made = Console(highlight=False)
+    return made if made.is_terminal else Console(highlight=False, width=UNLIMITED_WIDTH)
 
 
 def _table(columns: Sequence[tuple[str, str]], rows: Sequence[tuple[str, ...]]) -> None:
@@ -83,4 +93,4 @@ def _table(columns: Sequence[tuple[str, str]], rows: Sequence[tuple[str, ...]]) 
         table.add_column(title, style=style, no_wrap=True)
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
-    _console().print(table)
+    console().print(table)

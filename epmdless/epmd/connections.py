@@ -8,6 +8,8 @@ from socket import SocketType
 
 import trio
 
+from epmdless.epmd.face import Face
+
 SLACK = 1.0
 """Seconds on top of the idle time-out: a client that sends a byte a second, with a time-out of one
 second, is served; the reference's clock has whole seconds and drops it."""
@@ -40,12 +42,17 @@ class Connection:
     """An accepted connection, from its first wait until it is closed or registered.
 
     `received` holds at most READ_SIZE bytes; `unsent` is the rest of a reply. `opened` and `active`
-    are seconds on the server's clock; `scope` is that of a task that works for it.
+    are seconds on the server's clock; `scope` is that of a task that works for it; `face` is set where
+    the address that was dialled stands in for far hosts.
     """
 
-    __slots__ = ("active", "opened", "own_port", "peer", "received", "scope", "sock", "unsent", "waits")
+    __slots__ = (
+        *("active", "face", "opened", "own_port", "peer", "received", "scope", "sock", "unsent", "waits"),
+    )
 
-    def __init__(self, sock: SocketType, peer: str, own_port: int, now: float) -> None:
+    def __init__(
+        self, sock: SocketType, peer: str, own_port: int, now: float, face: Face | None = None
+    ) -> None:
         self.sock = sock
         self.peer = peer
         self.own_port = own_port
@@ -54,6 +61,7 @@ class Connection:
         self.waits = Waits.REQUEST
         self.scope: trio.CancelScope | None = None
         self.opened = self.active = now
+        self.face = face
 
 
 class ConnectionTable:

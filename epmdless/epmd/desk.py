@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Literal, NamedTuple
 
 from epmdless import metrics
+from epmdless.epmd.face import Face
 from epmdless.log import Log
 from epmdless.metrics import Metrics
 from epmdless.policy import AccessList
@@ -74,6 +75,7 @@ class Settings:
 
     :ivar log_lookups: a debug line for each lookup, not only for what goes wrong.
     :ivar lookup_access, names_access: None = everybody may ask.
+    :ivar is_needed: whether others than registered nodes depend on this process: KILL is refused then.
     """
 
     chain: Chain
@@ -84,6 +86,7 @@ class Settings:
     log_lookups: bool = False
     lookup_access: AccessList | None = None
     names_access: AccessList | None = None
+    is_needed: Callable[[], bool] = field(default=lambda: False)
 
 
 class Desk:
@@ -142,11 +145,8 @@ class Desk:
 
     def look_up_now(self, name: str, address: str) -> Answer:
         """Answer a lookup if that takes no I/O; :data:`WAIT` otherwise."""
-        access = self.settings.lookup_access
-        if access is not None and not access.allows(address):
-            self._counts.count(metrics.REFUSALS, "lookup", "access")
-            self._log.warning("refused", request="lookup", reason="access", peer=address)
-            return NO_REPLY
+        if not _allows(self.settings.lookup_access, address):
+            return self._refused("lookup", "access", address)
         outcome = self.settings.chain.answer_now(Query(name, self.settings.host))
         return WAIT if outcome is None else self._lookup_answer(name, outcome)
 
@@ -167,8 +167,7 @@ class Desk:
         return Answer(replies.MISS)
 
     def _names(self, caller: Caller) -> Answer:
-        access = self.settings.names_access
-        if access is not None and not access.allows(caller.address):
+        if not _allows(self.settings.names_access, caller.address):
             return self._refuse(NamesRequest(), "access", caller)
         self._counts.count(metrics.REQUESTS, "names")
         return Answer(self.registry.names_reply(caller.port))
@@ -224,8 +223,9 @@ class Desk:
 
     def _kill(self, caller: Caller) -> Answer:
         self._counts.count(metrics.REQUESTS, "kill")
-        if len(self.registry) and not self.settings.relaxed_command_check:
-            self._refuse(KillRequest(), "living-nodes", caller)
+        reason = "living-nodes" if len(self.registry) else "links" if self.settings.is_needed() else None
+        if reason is not None and not self.settings.relaxed_command_check:
+            self._refuse(KillRequest(), reason, caller)
             return Answer(plain.KILL_REFUSED)
         return Answer(plain.KILL_OK, Then.END_SERVER)
 
@@ -239,11 +239,38 @@ class Desk:
         self._end(registration.fd, "stopped by request")
         return Answer(plain.STOPPED)
 
+    async def answer_for(self, face: Face, request: Request, caller: Caller) -> Answer:
+        """Answer a request to an address that stands in for far hosts: only lookups and lists are for
+        them."""
+        match request:
+            case PortPlease2Request(name):
+                if not _allows(self.settings.lookup_access, caller.address):
+                    return self._refuse(request, "access", caller)
+                reply = await face.look_up(name)
+                if self.settings.log_lookups:
+                    said = replies.decode_port_reply(reply, closed=True)
+                    port = said.node.port if said is not None and said.node is not None else None
+                    self._log.debug("lookup", name=name, resolver="relay", port=port, peer=caller.address)
+                self._counts.count(metrics.LOOKUPS, "relay", "missing" if reply == replies.MISS else "found")
+                return Answer(reply)
+            case NamesRequest():
+                if not _allows(self.settings.names_access, caller.address):
+                    return self._refuse(request, "access", caller)
+                self._counts.count(metrics.REQUESTS, "names")
+                return Answer(await face.names(caller.port))
+        return self._refuse(request, "stand-in", caller)
+
     def _refuse(self, request: Request, reason: str, caller: Caller) -> Answer:
-        kind = _KINDS[type(request)]
+        return self._refused(_KINDS[type(request)], reason, caller.address)
+
+    def _refused(self, kind: str, reason: str, address: str) -> Answer:
         self._counts.count(metrics.REFUSALS, kind, reason)
-        self._log.warning("refused", request=kind, reason=reason, peer=caller.address)
+        self._log.warning("refused", request=kind, reason=reason, peer=address)
         return NO_REPLY
+
+
+def _allows(access: AccessList | None, address: str) -> bool:
+    return access is None or access.allows(address)
 
 
 _KINDS: dict[type, str] = {

@@ -1,7 +1,7 @@
 """The EPMD server's sockets.
 
-One inner epoll holds the listeners, the registrations and every connection that could not be served at
-once; one trio task waits for that epoll. A lookup costs no task: when a listener is readable,
+The loop's epoll holds the listeners, the registrations and every connection that could not be served
+at once. A lookup costs no task: when a listener is readable,
 connections are accepted in a batch, read at once, and answered and closed in the same step. What needs
 I/O (a DNS question) gets a task.
 
@@ -14,28 +14,31 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
-import time
-import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from socket import MSG_DONTWAIT, MSG_MORE, SocketType
 
 import trio
 
 from epmdless import metrics
-from epmdless.epmd.accepting import Acceptor
+from epmdless.addresses import Endpoint
 from epmdless.epmd.backlog import Backlog
 from epmdless.epmd.connections import Connection, ConnectionTable, Waits
 from epmdless.epmd.desk import WAIT, Answer, Caller, Desk, Settings, Then
+from epmdless.epmd.face import Face
 from epmdless.epmd.holders import Holders
-from epmdless.epmd.rounds import Rounds
 from epmdless.errors import RemoteProtocolError
 from epmdless.log import Log
 from epmdless.metrics import Metrics
-from epmdless.policy import is_local_peer
+from epmdless.net.accepting import Acceptor, Listener
+from epmdless.net.faults import note_fault
+from epmdless.net.rounds import Rounds
+from epmdless.policy import is_local_peer, plain_address
 from epmdless.registry import Registry
 from epmdless.wire.epmd import READ_SIZE, PortPlease2Request, Request, decode_request
+
+EVERYWHERE = ("0.0.0.0", "::")
+"""Hosts of listeners that stand for all addresses."""
 
 RESERVED_DESCRIPTORS = 128
 """Descriptors that connections and registrations leave alone: listeners, DNS sockets, metrics, logs.
@@ -68,7 +71,11 @@ class Timing:
 class EpmdServer:
     """An EPMD server on listening sockets that the caller opened.
 
+    :param rounds: the loop, which the caller runs; descriptors of nobody else's are this server's.
     :param descriptor_limit: the process's limit on file descriptors.
+    :param others: descriptors that others in the process hold now.
+
+    :ivar faces: what answers on an address and port that stand in for far hosts.
     """
 
     def __init__(
@@ -78,16 +85,22 @@ class EpmdServer:
         timing: Timing,
         counts: Metrics,
         log: Log,
+        rounds: Rounds,
         *,
         descriptor_limit: int,
-        clock: Callable[[], float] = time.monotonic,
+        others: Callable[[], int] = lambda: 0,
     ) -> None:
         self._timing = timing
         self._counts = counts
         self._log = log
-        self._clock = clock
+        self._clock = rounds.clock
         self._capacity = descriptor_limit - min(RESERVED_DESCRIPTORS, descriptor_limit // 4)
-        self._epoll = select.epoll()
+        self._others = others
+        self._rounds = rounds
+        self._epoll = rounds.epoll
+        self.faces: Mapping[Endpoint, Face] = {}
+        rounds.otherwise = self._event
+        rounds.failed = self._contain
         self._holders = Holders(registry, self._epoll, log)
         self._desk = Desk(
             registry,
@@ -101,7 +114,7 @@ class EpmdServer:
         self._table = ConnectionTable()
         self._backlog = Backlog()
         self._acceptor = Acceptor(
-            self._epoll, counts, log, is_full=self._is_full, make_room=self._make_room, take=self._first_read
+            rounds, counts, log, is_full=self._is_full, make_room=self._make_room, take=self._accepted
         )
         self._killed = trio.Event()
         self._seconds = counts.histogram(metrics.LOOKUP_SECONDS)
@@ -120,11 +133,9 @@ class EpmdServer:
         The sockets stay the caller's to close; connections and registrations are closed at the end.
         `task_status.started()` is called once lookups are answered.
         """
-        rounds = Rounds(self._epoll, self._event, self._contain, self._clock)
         try:
             async with trio.open_nursery() as self._handlers:
                 self._handlers.start_soon(self._housekeep)
-                self._handlers.start_soon(rounds.run, lambda: self._timing.delay_accept)
                 self.listen_on(listeners)
                 task_status.started()
                 await self._killed.wait()
@@ -143,20 +154,24 @@ class EpmdServer:
 
     # The loop.
 
-    def _event(self, fd: int) -> None:
-        if (listener := self._acceptor.get(fd)) is not None:
-            self._acceptor.accept_batch(listener)
-        elif fd in self._holders:
+    @property
+    def descriptors(self) -> int:
+        """Descriptors that connections and registrations hold now."""
+        return len(self._table) + len(self._holders)
+
+    def delay(self) -> float:
+        """Seconds that the loop waits before each turn, for tests of a slow server."""
+        return self._timing.delay_accept
+
+    def _event(self, fd: int, _events: int) -> None:
+        if fd in self._holders:
             self._holders.stirred(fd)
         elif (connection := self._table.get(fd)) is not None:
             self._connection_stirred(connection)
 
     def _contain(self, fd: int, error: Exception) -> None:
         """A fault of ours: close the connection that met it, say so once, and go on."""
-        self._counts.count(metrics.INTERNAL_ERRORS)
-        frames = traceback.extract_tb(error.__traceback__)[-1:]
-        where = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames]
-        self._log.error("internal error", kind=type(error).__name__, where=where)
+        note_fault(self._counts, self._log, error)
         if (connection := self._table.get(fd)) is not None:
             self._drop(connection)
 
@@ -174,7 +189,7 @@ class EpmdServer:
     # Room for the next connection.
 
     def _is_full(self) -> bool:
-        return len(self._table) + len(self._holders) >= self._capacity
+        return len(self._table) + len(self._holders) + self._others() >= self._capacity
 
     def _make_room(self) -> bool:
         """Close the connection that has been silent for longest; False if there is none."""
@@ -186,22 +201,46 @@ class EpmdServer:
 
     # Reading requests.
 
-    def _first_read(self, sock: SocketType, peer: str, own_port: int) -> None:
+    def _accepted(self, sock: SocketType, address: tuple[str, int], listener: Listener) -> None:
+        face = self._face_of(sock, listener) if self.faces else None
+        self._first_read(sock, address[0], listener.port, face)
+
+    def _face_of(self, sock: SocketType, listener: Listener) -> Face | None:
+        """The face of the address that was dialled, if it stands in for far hosts."""
+        own = listener.host
+        if own in EVERYWHERE:
+            try:
+                own = str(plain_address(sock.getsockname()[0]))
+            except OSError:
+                return None
+        return self.faces.get(Endpoint(own, listener.port))
+
+    def adopt(self, sock: SocketType, peer: str, own_port: int, face: Face | None = None) -> None:
+        """Take over a connection that somebody else accepted; it counts as one of ours.
+
+        :param own_port: the port that the client dialled.
+        :param face: what answers there in place of the registry.
+        """
+        if self._is_full():
+            self._make_room()
+        self._first_read(sock, peer, own_port, face)
+
+    def _first_read(self, sock: SocketType, peer: str, own_port: int, face: Face | None) -> None:
         """Serve a new connection at once if its whole request is there, or have it wait."""
         now = self._clock()
         try:
             data = sock.recv(READ_SIZE, MSG_DONTWAIT)
         except BlockingIOError:
-            self._park(Connection(sock, peer, own_port, now), select.EPOLLIN)
+            self._park(Connection(sock, peer, own_port, now, face), select.EPOLLIN)
             return
         except OSError:
             self._malformed("reset", peer)
             sock.close()
             return
-        if data and not self._timing.delay_write and self._serve_lookup(sock, peer, data):
+        if data and not face and not self._timing.delay_write and self._serve_lookup(sock, peer, data):
             self._seconds.observe(self._clock() - now)
             return
-        connection = Connection(sock, peer, own_port, now)
+        connection = Connection(sock, peer, own_port, now, face)
         self._park(connection, select.EPOLLIN)
         self._received(connection, data)
 
@@ -266,7 +305,7 @@ class EpmdServer:
     # Answering.
 
     def _serve(self, connection: Connection, request: Request) -> None:
-        if self._timing.delay_write:
+        if self._timing.delay_write or connection.face is not None:
             self._answer_later(connection, request)
             return
         answer = self._desk.answer(request, self._caller(connection))
@@ -282,13 +321,18 @@ class EpmdServer:
         connection.waits = Waits.ANSWER
         connection.scope = trio.CancelScope()
         self._epoll.modify(connection.sock.fileno(), 0)
+        self._rounds.hurry()
         self._handlers.start_soon(self._work_for, connection, request)
 
     async def _work_for(self, connection: Connection, request: Request) -> None:
         with connection.scope or trio.CancelScope():
             try:
-                await trio.sleep(self._timing.delay_write)
-                answer = self._desk.answer(request, self._caller(connection))
+                if self._timing.delay_write:
+                    await trio.sleep(self._timing.delay_write)
+                if connection.face is not None:
+                    answer = await self._desk.answer_for(connection.face, request, self._caller(connection))
+                else:
+                    answer = self._desk.answer(request, self._caller(connection))
                 if answer is WAIT:
                     assert isinstance(request, PortPlease2Request)
                     answer = await self._desk.look_up(request.name)
@@ -377,8 +421,6 @@ class EpmdServer:
         connection.sock.close()
 
     def _close_everything(self) -> None:
-        trio.lowlevel.notify_closing(self._epoll.fileno())
-        self._epoll.close()
         for connection in self._table:
             self._table.remove(connection)
             connection.sock.close()

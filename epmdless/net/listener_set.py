@@ -74,6 +74,7 @@ class ListenerSet:
     def close(self) -> None:
         """Close all of them."""
         _close(self.listeners)
+        self.listeners = []
 
 
 def _close(listeners: Sequence[socket.socket]) -> None:

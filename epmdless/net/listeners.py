@@ -85,6 +85,17 @@ def endpoint_of(listener: socket.socket) -> Endpoint:
     return Endpoint(host, port)
 
 
+def has_address(address: str) -> bool:
+    """Whether this host has an IP address, or may act as if it had."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.bind((address, 0))
+    except OSError:
+        return False
+    return True
+
+
 def raise_descriptor_limit() -> int:
     """Raise the soft limit on file descriptors to the hard one, or to MAX_DESCRIPTORS.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 
 from epmdless.config import ResolveSection, SrvSection
 from epmdless.log import Log
@@ -43,6 +43,29 @@ def build_chain(
         "srv": lambda: _build_srv(section.srv, counts, before),
     }
     return Chain([makers[name]() for name in section.chain], section.fallthrough, log)
+
+
+def build_sources(
+    names: Collection[str],
+    section: ResolveSection,
+    counts: Metrics,
+    own: Chain,
+    before: tuple[ResolveSection, Mapping[str, Resolver]] | None = None,
+) -> dict[str, Resolver]:
+    """Build the resolvers that chains for far hosts share with each other, and with our own chain.
+
+    :param names: those that are wanted, of ``scheme``, ``static``, ``srv``.
+    :param own: our own chain: its resolver answers for far hosts too, out of one cache.
+    :param before: the section and the resolvers that these follow.
+    :raises ConfigError: DNS is to be asked, and there is no server.
+    """
+    makers: dict[str, Callable[[], Resolver]] = {
+        "scheme": lambda: SchemeResolver(section.scheme.build()),
+        "static": lambda: StaticResolver(section.static),
+        "srv": lambda: _build_srv(section.srv, counts, None),
+    }
+    kept = before[1] if before is not None and before[0] == section else {}
+    return {name: own.resolver(name) or kept.get(name) or makers[name]() for name in names}
 
 
 def _build_srv(

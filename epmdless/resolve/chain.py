@@ -81,5 +81,7 @@ class Chain:
         try:
             return await resolver.answer(query)
         except ResolveError as error:
-            self._log.warning("source failed", resolver=resolver.name, name=query.alive, error=str(error))
+            self._log.warning(
+                "source failed", resolver=resolver.name, name=query.alive, host=query.host, error=str(error)
+            )
             return Failed(resolver.name, str(error))

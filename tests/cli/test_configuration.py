@@ -79,3 +79,20 @@ def test_the_flag_goes_before_the_environment(sample: Path, tmp_path: Path) -> N
     assert str(tmp_path / "gone.toml") in complaint(
         2, "config", "show", EPMDLESS_CONFIG=str(tmp_path / "gone.toml")
     )
+
+
+def test_routes_are_shown_as_they_are_written(tmp_path: Path) -> None:
+    routed = tmp_path / "routed.toml"
+    routed.write_text(
+        "[[relay.route]]\nhost = 'b1'\nlisten = '10.0.1.9'\n"
+        "[[relay.route]]\nhost = 'b2'\nlisten = '10.0.1.10'\nports = ['9001-9010']\n"
+    )
+    said = printed("config", "show", "--config", routed)
+    assert said.count("\n[[relay.route]]\n") == 2
+    shown = tomllib.loads(said)
+    assert [route["host"] for route in shown["relay"]["route"]] == ["b1", "b2"]
+    assert shown["relay"]["rule"] == []
+    assert shown == as_json("config", "show", "--config", routed)
+    copy = tmp_path / "copy.toml"
+    copy.write_text(said)
+    assert tomllib.loads(printed("config", "show", "--config", copy)) == shown

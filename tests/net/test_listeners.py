@@ -12,7 +12,7 @@ import structlog
 
 from epmdless.addresses import Endpoint
 from epmdless.errors import ListenError
-from epmdless.net.listeners import endpoint_of, open_listeners
+from epmdless.net.listeners import endpoint_of, has_address, open_listeners
 from tests.support.ports import free_port
 from tests.support.process import run
 from tests.support.tools import PYTHON, clean_env
@@ -150,3 +150,11 @@ def test_the_soft_limit_on_descriptors_is_raised_to_the_hard_one() -> None:
     done = run([PYTHON, "-c", RAISE], env=clean_env())
     assert (done.status, done.stderr) == (0, "")
     assert json.loads(done.stdout) == [512, 512, 512]
+
+
+@pytest.mark.parametrize(
+    ("address", "ours"),
+    [("127.0.0.1", True), ("127.8.9.10", True), ("192.0.2.1", False), ("2001:db8::1", False)],
+)
+def test_an_address_is_this_hosts_or_not(address: str, ours: bool) -> None:
+    assert has_address(address) is ours

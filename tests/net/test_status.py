@@ -12,7 +12,8 @@ from trio.testing import MockClock
 
 from epmdless import metrics
 from epmdless.metrics import TABLE, Metrics
-from epmdless.net.status import MAX_CLIENTS, StatusServer
+from epmdless.net.http import MAX_CLIENTS
+from epmdless.net.status import StatusServer
 
 PAGES = ["/metrics", "/healthz", "/readyz"]
 

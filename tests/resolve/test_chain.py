@@ -122,7 +122,7 @@ async def test_the_last_failure_that_falls_through_leaves_nobody() -> None:
 async def test_a_failure_is_logged_once_with_its_reason(fallthrough: tuple[str, ...]) -> None:
     lines: list[Any] = []
     await chain(Fake("srv", "timed out"), fallthrough=fallthrough, lines=lines).answer(QUERY)
-    fields = {"resolver": "srv", "name": "app", "error": "timed out"}
+    fields = {"resolver": "srv", "name": "app", "host": "b1.internal", "error": "timed out"}
     assert lines == [{"log_level": "warning", "event": "source failed", **fields}]
 
 

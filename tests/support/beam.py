@@ -11,7 +11,7 @@ import base64
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
@@ -96,11 +96,13 @@ class Beam:
         args: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
         start_epmd: bool = False,
+        prefix: Sequence[str] = (),
     ) -> None:
         """Start it, and wait until it is up.
 
-        name: `alive@127.0.0.1`, or None for a node that is not distributed.
-        args: more words for `erl`. start_epmd: let `erl` run an epmd before it boots.
+        name: `alive@127.0.0.1`, or None for a node that is not distributed; `undefined` lets the first
+        node that it connects to name it. args: more words for `erl`. start_epmd: let `erl` run an epmd
+        before it boots. prefix: words in front of the command, which run it on another machine.
         """
         self.flavour = flavour
         self._runtime = HOST if flavour == "host" or flavour == "elixir" else runtime(flavour)
@@ -109,7 +111,7 @@ class Beam:
         flags = list(args) if start_epmd else ["-start_epmd", "false", *args]
         argv = _elixir(name, cookie, flags) if flavour == "elixir" else self._erl(name, cookie, flags)
         extra = {"HOME": self._runtime.inside(self._home), "ERL_EPMD_PORT": str(epmd_port)}
-        self.program = Program(argv, env=clean_env(**extra | dict(env or {})), stdin=True)
+        self.program = Program([*prefix, *argv], env=clean_env(**extra | dict(env or {})), stdin=True)
         try:
             self.name = self._result(0, BOOT_WITHIN).strip("':\"")
         except BaseException:
@@ -127,6 +129,14 @@ class Beam:
         An expression in Erlang ends with a full stop. Raises BeamError when it raises, or when it takes
         longer than `within` seconds.
         """
+        return self._result(self._send(expression), within)
+
+    def begin(self, expression: str) -> Callable[[], str]:
+        """Let the node start to evaluate an expression; what is returned waits for its value, as `eval`."""
+        number = self._send(expression)
+        return lambda: self._result(number, EVAL_WITHIN)
+
+    def _send(self, expression: str) -> int:
         self._asked += 1
         stdin = self.program.process.stdin
         assert stdin is not None
@@ -135,7 +145,7 @@ class Beam:
             stdin.write(f"{self._asked} {encoded}\n".encode())
         except BrokenPipeError:
             raise BeamError(f"the node is gone: {self.program.report()}") from None
-        return self._result(self._asked, within)
+        return self._asked
 
     def _result(self, number: int, within: float) -> str:
         try:

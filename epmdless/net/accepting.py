@@ -12,6 +12,7 @@ from typing import NamedTuple
 from epmdless import metrics
 from epmdless.log import Log
 from epmdless.metrics import Metrics
+from epmdless.net.rounds import Rounds
 
 ACCEPTS_A_ROUND = 128
 """Connections accepted from one listener before the others get their turn."""
@@ -27,32 +28,35 @@ _GONE = (
 
 class Listener(NamedTuple):
     """A listening socket, with what each accepted connection needs of it: to ask anew costs a
-    microsecond."""
+    microsecond. `host` may stand for all addresses."""
 
     sock: socket.socket
     family: int
+    host: str
     port: int
 
 
 class Acceptor:
-    """The listeners in an epoll.
+    """Listeners in the loop.
 
     :param is_full: whether room must be made before the next connection is accepted.
     :param make_room: give up a connection; False if there is none to give up.
-    :param take: given each accepted socket, its peer's address and the port that it dialled.
+    :param take: given each accepted socket, its peer's address (for IPv6 with its scope, if it has one)
+        and port, and the listener.
     """
 
     def __init__(
         self,
-        epoll: select.epoll,
+        rounds: Rounds,
         counts: Metrics,
         log: Log,
         *,
         is_full: Callable[[], bool],
         make_room: Callable[[], bool],
-        take: Callable[[SocketType, str, int], None],
+        take: Callable[[SocketType, tuple[str, int], Listener], None],
     ) -> None:
-        self._epoll = epoll
+        self._rounds = rounds
+        self._epoll = rounds.epoll
         self._counts = counts
         self._log = log
         self._is_full = is_full
@@ -65,33 +69,45 @@ class Acceptor:
         """Accept on exactly these sockets from now on; they stay the caller's to close."""
         wanted = {listener.fileno(): listener for listener in listeners}
         for fd in self._listeners.keys() - wanted.keys():
-            self._epoll.unregister(fd)
-            del self._listeners[fd]
+            self._forget(fd)
         for fd, sock in wanted.items():
             if fd not in self._listeners:
-                sock.setblocking(False)
-                self._epoll.register(fd, select.EPOLLIN)
-                self._listeners[fd] = Listener(sock, int(sock.family), sock.getsockname()[1])
+                self.add(sock)
 
-    def get(self, fd: int) -> Listener | None:
-        """The listener on this descriptor."""
-        return self._listeners.get(fd)
+    def add(self, sock: socket.socket) -> None:
+        """Accept on this socket too."""
+        sock.setblocking(False)
+        fd = sock.fileno()
+        self._epoll.register(fd, 0 if self._paused else select.EPOLLIN)
+        self._listeners[fd] = Listener(sock, int(sock.family), *sock.getsockname()[:2])
+        self._rounds.handlers[fd] = self._accept_batch
 
-    def accept_batch(self, listener: Listener) -> None:
+    def remove(self, sock: socket.socket) -> None:
+        """Accept no more on this socket, which is still open."""
+        fd = sock.fileno()
+        if fd in self._listeners:
+            self._forget(fd)
+
+    def _forget(self, fd: int) -> None:
+        self._epoll.unregister(fd)
+        del self._listeners[fd], self._rounds.handlers[fd]
+
+    def _accept_batch(self, fd: int, _events: int) -> None:
         """Accept what waits, a batch at the most."""
+        listener = self._listeners[fd]
         for _ in range(ACCEPTS_A_ROUND):
             if self._is_full():
                 self._make_room()
             try:
                 # socket.accept() without what it adds for its callers: a tenth of a lookup.
-                fd, address = listener.sock._accept()  # type: ignore[attr-defined]
+                accepted, address = listener.sock._accept()  # type: ignore[attr-defined]
             except BlockingIOError:
                 return
             except OSError as error:
                 if not self._goes_on_after(error):
                     return
                 continue
-            self._take(SocketType(listener.family, SOCK_STREAM, 0, fd), address[0], listener.port)
+            self._take(SocketType(listener.family, SOCK_STREAM, 0, accepted), address, listener)
 
     def resume(self) -> None:
         """Look at the listeners again, if a shortage made that stop."""

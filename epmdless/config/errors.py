@@ -9,21 +9,39 @@ from typing import Any
 import msgspec
 
 _AT = re.compile(r"(?P<problem>.*?)(?: - at `(?P<path>[^`]*)`)?", re.DOTALL)
+_STEP = re.compile(r"\[(?P<index>\d+)\]|(?P<key>[^.\[]+)")
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(.*)`")
 _INVALID = re.compile(r"Invalid (?:enum value|value) ?(?P<value>'[^']*')?.*")
 
 
-def explain(message: str, root: type, tables: Mapping[str, Any]) -> tuple[str, str]:
-    """Read a :class:`msgspec.ValidationError`'s message.
+class SectionError(ValueError):
+    """Keys that are right one by one and wrong together, found by a section's own check.
+
+    :param key: the dotted path, from that section down, of the key to mend; ``""`` for the section.
+    :param problem: what is wrong, and what is allowed instead.
+    """
+
+    def __init__(self, key: str, problem: str) -> None:
+        self.key = key
+        self.problem = problem
+        super().__init__(f"{key}: {problem}" if key else problem)
+
+
+def explain(error: msgspec.ValidationError, root: type, tables: Mapping[str, Any]) -> tuple[str, str]:
+    """Read a decoder's error.
 
     :param root: the type that was decoded.
     :param tables: what was decoded: in a table with a kind, that kind's keys are allowed.
-    :returns: the dotted key, and the problem with what is allowed.
+    :returns: the dotted key, an item of a list as ``relay.route[1]``, counted from 0; and the problem
+        with what is allowed.
     """
+    message = str(error)
     match = _AT.fullmatch(message)
     problem, path = (match["problem"], match["path"]) if match else (message, None)
     keys = (path or "$").removeprefix("$").replace("[...]", ".*").lstrip(".")
+    if isinstance(error.__cause__, SectionError):
+        return _join(keys, error.__cause__.key), error.__cause__.problem
     if unknown := _UNKNOWN.fullmatch(problem):
         return _join(keys, unknown[1]), "unknown key" + _allowed(_keys_at(root, keys, tables))
     if missing := _MISSING.fullmatch(problem):
@@ -35,8 +53,8 @@ def explain(message: str, root: type, tables: Mapping[str, Any]) -> tuple[str, s
     return keys, problem[:1].lower() + problem[1:]
 
 
-def _join(keys: str, last: str) -> str:
-    return f"{keys}.{last}" if keys else last
+def _join(*keys: str) -> str:
+    return ".".join(filter(None, keys))
 
 
 def _allowed(choices: list[str]) -> str:
@@ -46,8 +64,8 @@ def _allowed(choices: list[str]) -> str:
 def _keys_at(root: type, keys: str, tables: Mapping[str, Any]) -> list[str]:
     """The keys of the structure at this place, which its tag chooses where there are several."""
     table: Any = tables
-    for key in filter(None, keys.split(".")):
-        table = table.get(key, {})
+    for step in _STEP.finditer(keys):
+        table = table[int(step["index"])] if step["index"] else table.get(step["key"], {})
     found = [
         kind
         for kind in _types_at(root, keys)
@@ -73,14 +91,15 @@ def _choices_at(root: type, keys: str) -> list[str]:
 
 
 def _types_at(root: type, keys: str) -> list[Any]:
-    """Walk from the root along dotted keys (``*`` = any item), through unions."""
+    """Walk from the root along dotted keys (``*`` = any value, ``[2]`` = an item), through unions."""
     kinds = _flatten(msgspec.inspect.type_info(root))
-    for key in filter(None, re.split(r"\.|\[\d+\]", keys)):
-        kinds = [inner for kind in kinds for inner in _flatten(_step(kind, key))]
-    return [item for kind in kinds for item in _items(kind)]
+    for step in _STEP.finditer(keys):
+        kinds = [inner for kind in kinds for inner in _flatten(_step(kind, step["key"]))]
+    return kinds
 
 
-def _step(kind: Any, key: str) -> Any:
+def _step(kind: Any, key: str | None) -> Any:
+    """The type that stands in this one under a key; None for the key: as an item."""
     if isinstance(kind, msgspec.inspect.StructType):
         return next((field.type for field in kind.fields if field.encode_name == key), None)
     if isinstance(kind, msgspec.inspect.DictType):
@@ -94,10 +113,3 @@ def _flatten(kind: Any) -> list[Any]:
     if isinstance(kind, msgspec.inspect.UnionType):
         return list(kind.types)
     return [] if kind is None else [kind]
-
-
-def _items(kind: Any) -> list[Any]:
-    """A sequence stands for its items too: a bad item is reported at ``key[2]``."""
-    if isinstance(kind, msgspec.inspect.VarTupleType):
-        return [kind, *_flatten(kind.item_type)]
-    return [kind]

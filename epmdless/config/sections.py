@@ -1,23 +1,13 @@
-"""The configuration's shape, and how text becomes it.
-
-TOML is decoded into frozen structures that reject unknown keys; everything is checked before any
-socket is bound. A mistake is one :class:`ConfigError` that names the file, the dotted key and what is
-allowed. Nothing here opens a file: the caller hands over text.
-"""
+"""The tables of an EPMD server's configuration: ``[epmd]``, ``[resolve]``, ``[metrics]``, ``[log]``."""
 
 from __future__ import annotations
 
 import re
-import tomllib
-from collections.abc import Mapping
-from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 
-from epmdless import config_errors
-from epmdless.addresses import Endpoint, ListenPlan, environment_port, epmd_plan
-from epmdless.errors import ConfigError, EpmdlessError
+from epmdless.config.values import Address, Duration, Port, Section
 from epmdless.names import can_register
 from epmdless.policy import Network
 from epmdless.schemes import (
@@ -30,78 +20,7 @@ from epmdless.schemes import (
     SuffixScheme,
 )
 
-Port = Annotated[int, msgspec.Meta(ge=1, le=HIGHEST_PORT)]
 ResolverName = Literal["registered", "scheme", "static", "srv"]
-
-_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
-_UNIT_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
-MAX_DURATION = 366 * 86400
-
-
-class Duration(float):
-    """Seconds; written as text with a unit: ``500ms``, ``7s``, ``5m``, ``2h``, ``1d``."""
-
-    __slots__ = ()
-
-    @classmethod
-    def parse(cls, text: object) -> Duration:
-        """Read a duration.
-
-        :raises ValueError: not such text, or more than a year.
-        """
-        match = _DURATION.fullmatch(text) if isinstance(text, str) else None
-        seconds = float(match[1]) * _UNIT_SECONDS[match[2]] if match else MAX_DURATION + 1
-        if seconds > MAX_DURATION:
-            raise ValueError(f'{text!r} is not a duration: a number with ms, s, m, h or d, as in "7s"')
-        return cls(seconds)
-
-    def __str__(self) -> str:
-        for unit in ("d", "h", "m", "s"):
-            count = self / _UNIT_SECONDS[unit]
-            if count >= 1 and count.is_integer():
-                return f"{int(count)}{unit}"
-        milliseconds = self * 1000
-        if milliseconds.is_integer():
-            return f"{int(milliseconds)}ms"
-        return f"{Decimal(float.__repr__(self)):f}s"
-
-
-class Address:
-    """An IP address with or without a port, as the operator wrote it."""
-
-    __slots__ = ("_text",)
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    @classmethod
-    def parse(cls, text: object) -> Address:
-        """Read an address.
-
-        :raises ValueError: not ``ADDRESS`` or ``ADDRESS:PORT``.
-        """
-        try:
-            Endpoint.parse(str(text), 0)
-        except EpmdlessError as error:
-            raise ValueError(str(error)) from None
-        return cls(str(text))
-
-    def endpoint(self, default_port: int) -> Endpoint:
-        """The address with its port, or this one where it names none."""
-        return Endpoint.parse(self._text, default_port)
-
-    def __str__(self) -> str:
-        return self._text
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Address) and self._text == other._text
-
-    def __hash__(self) -> int:
-        return hash(self._text)
-
-
-class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=False):
-    """A table of the configuration; its fields are its keys."""
 
 
 class AccessSection(Section, frozen=True):
@@ -234,7 +153,7 @@ class ResolveSection(Section, frozen=True):
     host: str | None = None
     """The host part of this host's node names; absent: the system's host name."""
     scheme: SchemeSection = SuffixSection()
-    static: dict[str, Port] = {}
+    static: dict[str, Port] = msgspec.field(default_factory=dict)
     srv: SrvSection | None = None
 
     def __post_init__(self) -> None:
@@ -242,9 +161,6 @@ class ResolveSection(Section, frozen=True):
             raise ValueError("chain: each resolver may stand in it once")
         if "srv" in self.chain and self.srv is None:
             raise ValueError('chain names "srv", which needs a [resolve.srv] table with a question')
-        for name, configured in (("srv", self.srv is not None), ("static", bool(self.static))):
-            if configured and name not in self.chain:
-                raise ValueError(f'[resolve.{name}] is never asked: chain does not name "{name}"')
         for alive in self.static:
             if not can_register(alive):
                 raise ValueError(f"static: {alive!r} is not a name that a node can have")
@@ -265,61 +181,3 @@ class LogSection(Section, frozen=True):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "console", "json"] = "auto"
     """``auto``: for people on a terminal, JSON elsewhere."""
-
-
-class Config(Section, frozen=True):
-    """The whole configuration. With no file at all it is that of a drop-in epmd."""
-
-    epmd: EpmdSection = EpmdSection()
-    resolve: ResolveSection = ResolveSection()
-    metrics: MetricsSection = MetricsSection()
-    log: LogSection = LogSection()
-
-
-METRICS_PORT = 9568
-
-
-def decode(text: str, source: str) -> Config:
-    """Read a configuration file's text.
-
-    :param source: the file's name, for the error.
-    :raises ConfigError: not TOML, an unknown key, a value that is not allowed.
-    """
-    try:
-        tables = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(source, "", f"not valid TOML: {error}") from None
-    try:
-        return msgspec.convert(tables, Config, dec_hook=_decode_hook)
-    except msgspec.ValidationError as error:
-        key, problem = config_errors.explain(str(error), Config, tables)
-        raise ConfigError(source, key, problem) from None
-
-
-def to_plain(config: Config) -> dict[str, Any]:
-    """The effective configuration as plain TOML types; keys without a value are left out."""
-    built: dict[str, Any] = msgspec.to_builtins(config, enc_hook=str)
-    return _without_none(built)
-
-
-def listen_plan(config: Config, environ: Mapping[str, str]) -> ListenPlan:
-    """Where the EPMD server listens: what the configuration says, else as epmd does.
-
-    :raises ConfigError: a variable is not what it must be.
-    """
-    if config.epmd.listen is None:
-        return epmd_plan(environ)
-    port = environment_port(environ)
-    return ListenPlan(tuple(address.endpoint(port) for address in config.epmd.listen))
-
-
-def _decode_hook(wanted: type[Address | Duration | Network], value: object) -> object:
-    return wanted.parse(value)
-
-
-def _without_none(table: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: _without_none(value) if isinstance(value, dict) else value
-        for key, value in table.items()
-        if value is not None
-    }

@@ -1,4 +1,4 @@
-"""The configuration: the sample, every default, durations, and that what is shown is read back."""
+"""The configuration: the sample, every default, and that what is shown is read back."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -114,68 +114,6 @@ def test_a_question_is_a_template_of_a_domain_name(question: str) -> None:
     assert read.resolve.srv.question == question
 
 
-# Durations.
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("500ms", 0.5),
-        ("7s", 7),
-        ("5m", 300),
-        ("2h", 7200),
-        ("1d", 86400),
-        ("1.5s", 1.5),
-        ("0s", 0),
-        ("366d", 31622400),
-    ],
-)
-def test_a_duration_is_a_number_with_a_unit(text: str, seconds: float) -> None:
-    assert Duration.parse(text) == pytest.approx(seconds)
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        *(
-            "",
-            "7",
-            "s",
-            "7 s",
-            "-7s",
-            "+7s",
-            "7S",
-            "7sec",
-            ".5s",
-            "5.s",
-            "1e3s",
-            "7s ",
-            "٧s",
-            "1m30s",
-            "367d",
-        ),
-        *("inf", "nan", "9" * 400 + "s", 7, 7.0, None, True, ["7s"]),
-    ],
-)
-def test_what_is_no_duration_is_refused_with_an_example(value: object) -> None:
-    with pytest.raises(ValueError, match='a number with ms, s, m, h or d, as in "7s"'):
-        Duration.parse(value)
-
-
-@pytest.mark.parametrize(
-    ("text", "written"), [("60s", "1m"), ("90s", "90s"), ("24h", "1d"), ("1500ms", "1500ms"), ("0s", "0ms")]
-)
-def test_a_duration_is_written_in_its_greatest_whole_unit(text: str, written: str) -> None:
-    assert str(Duration.parse(text)) == written
-
-
-@given(st.decimals(0, 1000, places=3), st.sampled_from(["ms", "s", "m", "h"]))
-@example(1000.5, "s")
-def test_a_duration_written_is_read_back(number: object, unit: str) -> None:
-    duration = Duration.parse(f"{number}{unit}")
-    assert Duration.parse(str(duration)) == pytest.approx(duration, rel=1e-9)
-
-
 # What is shown is read back.
 
 
@@ -196,7 +134,7 @@ def test_every_key_with_a_value_is_shown() -> None:
     assert plain["epmd"]["packet_timeout"] == "1m"
     assert plain["resolve"]["srv"]["max_stale"] == "1d"
     assert plain["resolve"]["scheme"] == {"kind": "suffix"}
-    assert plain["metrics"] == {}
+    assert plain["metrics"] == plain["control"] == {}
 
 
 WHOLE = st.builds("{}{}".format, st.integers(1, 300), st.sampled_from(["ms", "s", "m", "h", "d"]))
@@ -227,8 +165,81 @@ SRV = st.fixed_dictionaries(
 )
 NAMES = st.text(st.characters(codec="utf-8"), max_size=20).filter(can_register)
 CHAIN = ["registered", "scheme", "static", "srv"]
-TABLES = st.fixed_dictionaries(
+GLOBS = st.text(st.sampled_from('ab*?[\\."é'), min_size=1, max_size=5)
+RULES = st.lists(
+    st.fixed_dictionaries(
+        {"action": st.sampled_from(["allow", "deny"])},
+        optional={
+            **dict.fromkeys(("near", "far", "host"), GLOBS),
+            "from": st.lists(NETWORKS, min_size=1, max_size=3),
+        },
+    ),
+    max_size=3,
+)
+EITHER_ROUTE = {
+    "names": GLOBS,
+    "resolve": st.lists(st.sampled_from(["epmd", "scheme", "static", "srv"]), min_size=1, unique=True),
+    "hidden": st.booleans(),
+}
+STAND_IN_ROUTES = st.lists(
+    st.fixed_dictionaries(
+        {
+            "host": st.sampled_from(["b1.internal", "192.0.2.3", "fd00::3"]),
+            "listen": st.sampled_from(["10.0.1.9", "10.0.1.10", "fd00::9", "::ffff:10.0.1.11"]),
+        },
+        optional={
+            **EITHER_ROUTE,
+            "dial": st.sampled_from(["10.0.2.7", "b1.example", "fd00::7"]),
+            "ports": st.sampled_from([[], ["9100"], ["9001-9010", "9012"]]),
+            "proxy_protocol": st.booleans(),
+        },
+    ),
+    max_size=3,
+    unique_by=lambda route: route["listen"],
+)
+NET_ROUTES = st.lists(
+    st.fixed_dictionaries(
+        {"net": st.sampled_from(["10.0.2.0/24", "10.0.3.0/24", "fd00:2::/64"])}, optional=EITHER_ROUTE
+    ),
+    max_size=2,
+    unique_by=lambda route: route["net"],
+)
+RELAY_KEYS = st.fixed_dictionaries(
     {},
+    optional={
+        "port_range": st.sampled_from(["9100", "9100-9199", "1-65535"]),
+        "keepalive": st.sampled_from(["1s", "30s", "9h"]),
+        "user_timeout": st.sampled_from(["0s", "1ms", "24d"]),
+        "frames": st.booleans(),
+        **dict.fromkeys(("setup_timeout", "idle_port", "drain"), WHOLE),
+        **dict.fromkeys(("max_links", "max_links_per_address", "max_handshakes"), st.integers(1, 10**7)),
+    },
+)
+
+
+def a_relay(keys: dict[str, Any], rules: list[Any], stand_ins: list[Any], nets: list[Any]) -> dict[str, Any]:
+    """A [relay] table of parts that go together."""
+    transparent = {"transparent": {"listen": "0.0.0.0:4400"}} if nets else {}
+    return {**keys, **transparent, "rule": rules, "route": stand_ins + nets}
+
+
+RELAY = st.builds(a_relay, RELAY_KEYS, RULES, STAND_IN_ROUTES, NET_ROUTES)
+TABLES = st.fixed_dictionaries(
+    {
+        "resolve": st.fixed_dictionaries(
+            {
+                "chain": st.permutations(CHAIN),
+                "srv": SRV,
+                "static": st.dictionaries(NAMES, PORTS, min_size=1, max_size=4),
+            },
+            optional={
+                "fallthrough": st.lists(st.sampled_from(CHAIN), unique=True),
+                "on_mismatch": st.sampled_from(["warn", "reject", "ignore"]),
+                "host": NAMES,
+                "scheme": SCHEMES,
+            },
+        ),
+    },
     optional={
         "epmd": st.fixed_dictionaries(
             {},
@@ -241,16 +252,8 @@ TABLES = st.fixed_dictionaries(
                 ),
             },
         ),
-        "resolve": st.fixed_dictionaries(
-            {"chain": st.permutations(CHAIN), "srv": SRV},
-            optional={
-                "fallthrough": st.lists(st.sampled_from(CHAIN), unique=True),
-                "on_mismatch": st.sampled_from(["warn", "reject", "ignore"]),
-                "host": NAMES,
-                "scheme": SCHEMES,
-                "static": st.dictionaries(NAMES, PORTS, min_size=1, max_size=4),
-            },
-        ),
+        "relay": RELAY,
+        "control": st.fixed_dictionaries({}, optional={"socket": st.sampled_from(["/run/a.sock", '/"é'])}),
         "metrics": st.fixed_dictionaries({}, optional={"listen": ADDRESSES}),
         "log": st.fixed_dictionaries(
             {}, optional={"level": st.sampled_from(["debug", "error"]), "format": st.sampled_from(["json"])}

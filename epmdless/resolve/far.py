@@ -1,0 +1,107 @@
+"""Answers from the EPMD server of another host."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import trio
+
+from epmdless import metrics
+from epmdless.errors import EpmdlessError, LocalProtocolError, RemoteProtocolError, ResolveError
+from epmdless.metrics import Metrics
+from epmdless.resolve.outcomes import Found, Missing, Outcome, Query, Verdict
+from epmdless.wire.epmd import NamesRequest, PortPlease2Request, Request, encode_request
+from epmdless.wire.epmd_replies import (
+    NamesReply,
+    decode_names_reply,
+    decode_port_reply,
+    encode_port_reply,
+)
+
+PATIENCE = 5.0
+"""Seconds for a question and its answer: less than the 7 s of a BEAM's whole set-up."""
+
+READ_SIZE = 65536
+
+MAX_QUESTIONS = 64
+"""Questions at once to all far servers; more wait for their turn, within their patience."""
+
+MAX_QUESTIONS_A_SERVER = 16
+"""Questions at once to one of them: one that is dead must not hold up what the others are asked."""
+
+MAX_ANSWER = 2 * 1024 * 1024
+"""Bytes of the longest answer that is taken: a list of 20,000 names of 80 bytes."""
+
+Connect = Callable[[], Awaitable[trio.SocketStream]]
+
+
+class FarEpmd:
+    """The EPMD server of one far host.
+
+    :param connect: opens a connection to it; raises OSError or an EpmdlessError.
+    """
+
+    name = "epmd"
+
+    def __init__(self, connect: Connect, counts: Metrics, limit: trio.CapacityLimiter) -> None:
+        self._connect = connect
+        self._counts = counts
+        self._limit = limit
+        self._own_limit = trio.CapacityLimiter(MAX_QUESTIONS_A_SERVER)
+
+    def answer_now(self, query: Query) -> Outcome:
+        """It always takes I/O."""
+        return Verdict.WAIT
+
+    async def answer(self, query: Query) -> Outcome:
+        """Ask where the node listens.
+
+        :raises ResolveError: the server does not answer, or not as it must.
+        """
+        said = await self._ask(PortPlease2Request(query.alive))
+        try:
+            reply = decode_port_reply(said, closed=True)
+            assert reply is not None, "a closed connection leaves nothing to wait for"
+            answer = b"" if reply.node is None else encode_port_reply(reply.node)
+        except (RemoteProtocolError, LocalProtocolError) as error:  # what cannot be said again is no answer
+            raise self._failed(str(error)) from None
+        if reply.node is None:
+            self._counts.count(metrics.FAR_QUESTIONS, "missing")
+            return Missing(self.name)
+        self._counts.count(metrics.FAR_QUESTIONS, "found")
+        return Found(reply.node, answer, self.name)
+
+    async def names(self) -> NamesReply:
+        """Ask who is registered there.
+
+        :raises ResolveError: the server does not answer, or not as it must.
+        """
+        try:
+            reply = decode_names_reply(await self._ask(NamesRequest()))
+        except RemoteProtocolError as error:
+            raise self._failed(str(error)) from None
+        self._counts.count(metrics.FAR_QUESTIONS, "names")
+        return reply
+
+    async def _ask(self, request: Request) -> bytes:
+        """Ask, and take everything up to the server's close."""
+        with trio.move_on_after(PATIENCE):
+            try:
+                async with self._own_limit, self._limit, await self._connect() as stream:
+                    await stream.send_all(encode_request(request))
+                    return await self._read_all(stream)
+            except (OSError, EpmdlessError, trio.BrokenResourceError) as error:
+                raise self._failed(str(error) or "the connection broke") from None
+        raise self._failed("no answer in time")
+
+    async def _read_all(self, stream: trio.SocketStream) -> bytes:
+        received = bytearray()
+        async for piece in stream:
+            received += piece
+            if len(received) > MAX_ANSWER:
+                raise ResolveError("its answer is longer than any can be")
+        return bytes(received)
+
+    def _failed(self, problem: str) -> ResolveError:
+        self._counts.count(metrics.FAR_QUESTIONS, "failed")
+        return ResolveError(f"the far EPMD server: {problem}")
