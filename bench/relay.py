@@ -9,7 +9,6 @@ target that is not met shows in the table only.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
@@ -18,14 +17,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import epmdless
 from bench import relay_beam, relay_link_questions, relay_questions
-from bench.relay_bench import Bench
-from bench.relay_generator import Generator
-from bench.relay_peers import COMMANDS, DIRECT, OURS, PEERS
+from bench.relay_bench import Bench, Question, ask, chosen_labels, compiled_generator
+from bench.relay_peers import COMMANDS, DIRECT, OURS, PEERS, way
 from bench.relay_rounds import Alternation
-from bench.report import Row, failed, print_table, write_json
+from bench.report import Row, print_table, write_json
 from bench.support import (
     RESULTS,
-    BenchError,
     Cores,
     Progress,
     debian_version,
@@ -39,7 +36,7 @@ QUICK_ROUNDS, QUICK_SECONDS, QUICK_LINKS, QUICK_IDLE = 1, 0.2, 100, 1.0
 
 ALL = (DIRECT, OURS, *PEERS)
 
-QUESTIONS: dict[str, Callable[[Bench], list[Row]]] = {
+QUESTIONS: dict[str, Question] = {
     **relay_beam.QUESTIONS,
     **relay_questions.QUESTIONS,
     **relay_link_questions.QUESTIONS,
@@ -97,9 +94,11 @@ def main(
     progress = Progress()
     cores = Cores.apart() if pin else Cores(None, None)
     bench = Bench(
-        labels=chosen(peers),
+        way=way,
+        labels=chosen_labels(peers, (DIRECT, *COMMANDS)),
+        references=(DIRECT,),
         cores=cores,
-        generator=compiled_generator(cores),
+        generator=compiled_generator(cores.generator, cores.server),
         alternation=Alternation(rounds, retries, progress.say),
         progress=progress,
         seconds=seconds,
@@ -108,7 +107,7 @@ def main(
         idle_seconds=idle_seconds,
         nodes=nodes,
     )
-    rows = ask(bench, [name for name in QUESTIONS if not only or name in only])
+    rows = ask(bench, QUESTIONS, only)
     print_table(f"Relay: medians of {rounds} alternating rounds of {seconds:g} s", rows)
     settings: dict[str, object] = {
         "rounds": rounds,
@@ -123,38 +122,6 @@ def main(
     }
     write_json(json_path or RESULTS / "relay.json", document(settings, rows))
     sys.exit(any(row.error for row in rows))
-
-
-def chosen(peers: str) -> list[str]:
-    """The ways of a comma list, in the order of the tables."""
-    wanted = {name.strip() for name in peers.split(",") if name.strip()}
-    known = (DIRECT, *COMMANDS)
-    if not wanted or not wanted <= set(known):
-        raise click.BadParameter(f"choose from {', '.join(known)}", param_hint="--peers")
-    return [name for name in known if name in wanted]
-
-
-def compiled_generator(cores: Cores) -> Generator:
-    """The load generator, or a clear end of the program."""
-    try:
-        return Generator.compiled(cores.generator, cores.server)
-    except BenchError as error:
-        raise click.ClickException(str(error)) from None
-
-
-def ask(bench: Bench, names: Sequence[str]) -> list[Row]:
-    """The rows of all questions called for; one that cannot be answered gives a row that says why."""
-    rows: list[Row] = []
-    try:
-        for name in names:
-            bench.progress.topic = name
-            try:
-                rows += QUESTIONS[name](bench)
-            except BenchError as error:
-                rows.append(failed(name, "", str(error)))
-    finally:
-        bench.progress.done()
-    return rows
 
 
 def document(settings: dict[str, object], rows: list[Row]) -> dict[str, object]:

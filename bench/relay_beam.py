@@ -18,7 +18,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -27,11 +27,11 @@ from typing import TypeVar
 
 import msgspec
 
-from bench.relay_bench import Bench
+from bench.relay_bench import Bench, Question
 from bench.relay_generator import FAR, Way
 from bench.relay_peers import started
 from bench.relay_rounds import Job, tree_seconds
-from bench.relay_rows import BEST, Target, rows_of, shown_bytes, shown_rate, shown_us
+from bench.relay_rows import BEST, Target, shown_bytes, shown_rate, shown_us
 from bench.report import Row
 from bench.support import BENCH, BUILD, BenchError, Cores, fresh_build, running
 
@@ -41,9 +41,13 @@ NODE_FLAGS = (
     *("+S", "1:1", "+sbwt", "none", "+sbwtdcpu", "none", "+sbwtdio", "none"),
 )
 
-SEQUENTIAL_TARGETS = (Target("haproxy-splice", 1.0), Target("haproxy", 1.0), Target("nginx", 1.1))
-PARALLEL_TARGETS = (Target("haproxy-splice", 1.1), Target("haproxy", 1.1), Target("nginx", 1.0))
-LARGE_TARGETS = (Target(BEST, 1.1),)
+TARGETS: Mapping[str, Sequence[Target]] = {
+    "sequential": (Target("haproxy-splice", 1.0), Target("haproxy", 1.0), Target("nginx", 1.1)),
+    "parallel": (Target("haproxy-splice", 1.1), Target("haproxy", 1.1), Target("nginx", 1.0)),
+    "large": (Target(BEST, 1.1),),
+    "oneway": (),
+}
+"""By relay_beam.erl's modes."""
 
 Reply = TypeVar("Reply")
 
@@ -156,7 +160,7 @@ def far_nodes(bench: Bench, ways: Sequence[Way]) -> Iterator[Nodes]:
         for way in ways:
             bench.progress.say(f"starting the far node behind {way.label}")
             command, listens = _node(_far_name(way), FAR, way.port), (FAR, way.port)
-            core = cores.generator if bench.nodes == "apart" and way.process_id is not None else cores.server
+            core = cores.generator if bench.nodes == "apart" and way.process_ids else cores.server
             log = logs / way.label
             far[way.label] = stack.enter_context(started("a far node", command, listens, core, log))
         yield Nodes(far, cores.generator)
@@ -179,27 +183,27 @@ def node_cores(bench: Bench) -> Cores:
     return Cores(None, None) if bench.nodes == "free" else bench.cores
 
 
-def between_nodes(bench: Bench, mode: str) -> list[Row]:
+def between_nodes(bench: Bench, mode: str, targets: Sequence[Target]) -> list[Row]:
     """The rows of one of relay_beam.erl's modes."""
     with bench.standing(cores=node_cores(bench)) as ways, far_nodes(bench, ways) as nodes:
         run = partial(nodes.load, mode=mode, seconds=bench.seconds, warm=bench.warm)
-        job, targets = _job(mode, run)
-        return rows_of(job, bench.alternation.measure(job, ways), targets)
+        return bench.measured(_job(mode, run), ways, targets)
 
 
-def _job(mode: str, run: partial[Streamed]) -> tuple[Job, Sequence[Target]]:
+def _job(mode: str, run: partial[Streamed]) -> Job:
     if mode == "sequential":
         question = "BEAM, sequential round trips, 64 bytes"
-        return Job(question, run, 1e6, "million", shown_us, "p50_us", True), SEQUENTIAL_TARGETS
+        return Job(question, run, 1e6, "million", shown_us, "p50_us", True)
     if mode == "parallel":
-        question = "BEAM, round trips of 32 processes, 64 bytes"
-        return Job(question, run, 1e6, "million", shown_rate), PARALLEL_TARGETS
+        return Job("BEAM, round trips of 32 processes, 64 bytes", run, 1e6, "million", shown_rate)
     if mode == "large":
-        return Job("BEAM, 1 MB messages one way", run, 1e9, "GB", shown_bytes), LARGE_TARGETS
-    return Job("BEAM, 64-byte messages one way", run, 1e6, "million", shown_rate), ()
+        return Job("BEAM, 1 MB messages one way", run, 1e9, "GB", shown_bytes)
+    return Job("BEAM, 64-byte messages one way", run, 1e6, "million", shown_rate)
 
 
-QUESTIONS: dict[str, Callable[[Bench], list[Row]]] = {
-    f"beam-{mode}": partial(between_nodes, mode=mode)
-    for mode in ("sequential", "parallel", "large", "oneway")
-}
+def questions(targets: Mapping[str, Sequence[Target]]) -> dict[str, Question]:
+    """The questions of all modes that `targets` names."""
+    return {f"beam-{mode}": partial(between_nodes, mode=mode, targets=targets[mode]) for mode in targets}
+
+
+QUESTIONS = questions(TARGETS)

@@ -36,20 +36,20 @@ Reply = TypeVar("Reply")
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """What lies between the two ends: nothing, or a process that carries bytes from NEAR to FAR."""
+    """What lies between the two ends: nothing, or processes that carry bytes from NEAR to FAR."""
 
     label: str
     port: int
     """The same number on both addresses."""
-    process_id: int | None
-    """Of the process in the middle; None: nothing is there, and the near side dials FAR itself."""
+    process_ids: tuple[int, ...]
+    """Of the processes in the middle, the near one first; none: the near side dials FAR itself."""
     epmd_port: int | None = None
     """Of an EPMD server on the address that the near side dials; None: there is none."""
 
     @property
     def dialled(self) -> str:
         """The address that the near side dials."""
-        return FAR if self.process_id is None else NEAR
+        return NEAR if self.process_ids else FAR
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,15 +167,22 @@ class Generator:
     ) -> Setups:
         """Set links up: `rate` a second, `most` under way at once; None: one after the other.
 
-        Where the way has an EPMD server, each set-up asks it first.
+        Where the way has an EPMD server, each set-up asks it first. Raises BenchError if none came up.
         """
         paced = [] if rate is None else ["--rate", str(rate), "--connections", str(most)]
-        return self._run("setup", way, [*paced, *_times(seconds, warm)], Setups)
+        figures = self._run("setup", way, [*paced, *_times(seconds, warm)], Setups)
+        if figures.setups == 0:
+            reasons = "; ".join(f"{count} failed: {why}" for why, count in figures.failures.items())
+            raise BenchError(f"{way.label}: no link came up in the measured time: {reasons or 'none failed'}")
+        return figures
 
     @contextmanager
-    def held(self, way: Way, count: int) -> Iterator[None]:
-        """Hold `count` established links that carry nothing; raises BenchError if one was lost by the end."""
-        command = self._command("hold", way, ["--connections", str(count)])
+    def held(self, way: Way, count: int, messages: int = 0) -> Iterator[None]:
+        """Hold `count` established links that carry nothing; raises BenchError if one was lost by the end.
+
+        `messages`: each carries so many small frames there and back before it is held.
+        """
+        command = self._command("hold", way, ["--connections", str(count), "--messages", str(messages)])
         with running(command, core=self._core, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
             _read_line(process, _Opened)
             yield
@@ -198,7 +205,7 @@ class Generator:
         ends += ["--far-name", f"gen-{way.port}@{NEAR}"]
         if way.epmd_port is not None:
             ends += ["--lookup", f"{way.dialled}:{way.epmd_port}"]
-        if way.process_id is None and self._other_core is not None:
+        if not way.process_ids and self._other_core is not None:
             ends += ["--far-core", str(self._other_core)]
         return [str(self._binary), mode, *ends, *arguments]
 

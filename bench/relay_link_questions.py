@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from bench import relay_peers
 from bench.relay_bench import Bench
 from bench.relay_generator import Setups, Way
 from bench.relay_peers import DIRECT, OURS
@@ -39,18 +40,19 @@ SETTLE_SECONDS = 0.5
 
 def setups(bench: Bench) -> list[Row]:
     """Links set up one after the other and closed again, without a lookup: all ways can."""
-    return bench.compared(_setup_job(bench, "TCP link set-up, one at a time"))
+    return bench.compared(setup_job(bench, "TCP link set-up, one at a time"))
 
 
-def _setup_job(bench: Bench, question: str) -> Job:
+def setup_job(bench: Bench, question: str) -> Job:
+    """Links set up one after the other, compared by the median time of one."""
     run = partial(bench.generator.setups, seconds=bench.seconds, warm=bench.warm)
     return Job(question, run, 1e3, "thousand", shown_us, "p50_us", True)
 
 
 def lookups(bench: Bench) -> list[Row]:
     """Lookup, connection and handshake through the relay, against a far host that is dialled directly."""
-    with bench.standing([DIRECT, _ours(bench)], lookups=True) as ways:
-        job = _setup_job(bench, "lookup and link set-up, one at a time")
+    with replace(bench, way=partial(relay_peers.way, lookups=True)).standing([DIRECT, _ours(bench)]) as ways:
+        job = setup_job(bench, "lookup and link set-up, one at a time")
         direct, ours = bench.alternation.measure(job, ways)
         held = _held_row(bench, ways[1])
     added = ours.figure("p50_us") - direct.figure("p50_us")
@@ -124,22 +126,22 @@ def idle(bench: Bench) -> list[Row]:
 
 
 def _idle(bench: Bench, way: Way) -> Idle:
-    assert way.process_id is not None
-    _one_link(bench, way)
+    [process_id] = way.process_ids
+    one_link(bench, way)
     bench.progress.say(f"{way.label}: watching it without links for {bench.idle_seconds:g} s")
-    _, without = _watched(way.process_id, bench.idle_seconds)
-    empty = resident_bytes(way.process_id)
+    _, without = _watched(process_id, bench.idle_seconds)
+    empty = resident_bytes(process_id)
     bench.progress.say(f"{way.label}: opening {bench.links:,} links")
     with bench.generator.held(way, bench.links):
         time.sleep(SETTLE_SECONDS)
-        full = resident_bytes(way.process_id)
+        full = resident_bytes(process_id)
         bench.progress.say(f"{way.label}: watching {bench.links:,} idle links for {bench.idle_seconds:g} s")
-        spent, wake_ups = _watched(way.process_id, bench.idle_seconds)
+        spent, wake_ups = _watched(process_id, bench.idle_seconds)
     each = (full - empty) / bench.links
     return Idle(way.label, bench.links, bench.idle_seconds, each, spent, wake_ups, without)
 
 
-def _one_link(bench: Bench, way: Way) -> None:
+def one_link(bench: Bench, way: Way) -> None:
     """Carry one link first: what the first one loads once is not the price of each."""
     with bench.generator.held(way, 1):
         time.sleep(SETTLE_SECONDS)

@@ -4,7 +4,7 @@
  *   relay_load ping    on each of COUNT links a frame of 64 bytes goes there and back, for SECONDS
  *   relay_load bulk    frames of FRAME bytes one way on COUNT links, as fast as they go, for SECONDS
  *   relay_load setup   set links up and close them: one at a time, or RATE a second whatever happens
- *   relay_load hold    set COUNT links up, hold them until stdin ends
+ *   relay_load hold    set COUNT links up, send MESSAGES pings on each, hold them until stdin ends
  *
  * It is both ends. The near side dials --dial, the far side listens at --listen; what lies between them
  * (nothing, a proxy, a relay) must not matter. Each link starts with a whole distribution handshake, the far
@@ -105,7 +105,7 @@ static void usage(void)
 {
     fprintf(stderr, "usage: relay_load ping|bulk|setup|hold --dial ADDRESS:PORT --listen ADDRESS:PORT\n"
                     "         --far-name ALIVE@HOST [--lookup ADDRESS:PORT] [--connections C] [--frame BYTES]\n"
-                    "         [--seconds S] [--warm S] [--rate R] [--timeout S] [--far-core N]\n");
+                    "         [--messages N] [--seconds S] [--warm S] [--rate R] [--timeout S] [--far-core N]\n");
     exit(2);
 }
 
@@ -131,6 +131,7 @@ static void set_option(int option, const char *value)
     case 'n': options.far_name = value; break;
     case 'c': options.connections = (uint32_t)strtoul(value, NULL, 10); break;
     case 'f': options.frame = (uint32_t)strtoul(value, NULL, 10); break;
+    case 'm': options.messages = (uint32_t)strtoul(value, NULL, 10); break;
     case 's': options.seconds = strtod(value, NULL); break;
     case 'w': options.warm = strtod(value, NULL); break;
     case 'r': options.rate = strtod(value, NULL); break;
@@ -144,8 +145,8 @@ static void read_options(int argc, char **argv)
 {
     static const struct option names[] = {
         {"dial", 1, 0, 'd'}, {"listen", 1, 0, 'l'}, {"lookup", 1, 0, 'e'}, {"far-name", 1, 0, 'n'},
-        {"connections", 1, 0, 'c'}, {"frame", 1, 0, 'f'}, {"seconds", 1, 0, 's'}, {"warm", 1, 0, 'w'},
-        {"rate", 1, 0, 'r'}, {"timeout", 1, 0, 't'}, {"far-core", 1, 0, 'F'}, {0, 0, 0, 0},
+        {"connections", 1, 0, 'c'}, {"frame", 1, 0, 'f'}, {"messages", 1, 0, 'm'}, {"seconds", 1, 0, 's'},
+        {"warm", 1, 0, 'w'}, {"rate", 1, 0, 'r'}, {"timeout", 1, 0, 't'}, {"far-core", 1, 0, 'F'}, {0, 0, 0, 0},
     };
     for (int option; (option = getopt_long(argc, argv, "", names, NULL)) != -1;)
         set_option(option, optarg ? optarg : "");

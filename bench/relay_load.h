@@ -22,7 +22,7 @@ enum { OPENING_LIMIT_SECONDS = 60 };
 struct options {
     const char *mode, *far_name, *alive_name;
     struct sockaddr_in dial, listen, lookup; /* a port of 0: not given */
-    uint32_t connections, frame;
+    uint32_t connections, frame, messages;
     double seconds, warm, timeout, rate;
     int far_core; /* -1: both sides in one thread */
 };

@@ -135,23 +135,23 @@ def _epmdless(place: Place, frames: bool) -> list[str]:
 
 def _haproxy(place: Place, options: str) -> list[str]:
     config = place.filled(HAPROXY, options=options)
-    return [_found("haproxy"), "-db", "-f", place.written("haproxy.cfg", config)]
+    return [found("haproxy"), "-db", "-f", place.written("haproxy.cfg", config)]
 
 
 def _nginx(place: Place) -> list[str]:
     if not Path(NGINX_STREAM).exists():
         raise BenchError("nginx's stream module is needed (Debian package libnginx-mod-stream)")
     config = place.written("nginx.conf", place.filled(NGINX, module=NGINX_STREAM))
-    return [_found("nginx"), "-e", "stderr", "-p", str(place.folder), "-c", config]
+    return [found("nginx"), "-e", "stderr", "-p", str(place.folder), "-c", config]
 
 
 def _socat(place: Place) -> list[str]:
     """socat with a process for each link; -b: bytes that one read takes (the default, 8192, is slower)."""
     near = f"TCP-LISTEN:{place.port},bind={NEAR},reuseaddr,fork,nodelay,backlog=4096"
-    return [_found("socat"), "-b", "262144", near, f"TCP:{FAR}:{place.port},nodelay"]
+    return [found("socat"), "-b", "262144", near, f"TCP:{FAR}:{place.port},nodelay"]
 
 
-def _found(program: str) -> str:
+def found(program: str) -> str:
     """The program's path; administration programs are often missing from an ordinary user's PATH."""
     path = shutil.which(program) or shutil.which(program, path="/usr/local/sbin:/usr/sbin:/sbin")
     if path is None:
@@ -177,13 +177,6 @@ PEERS = ("haproxy-splice", "haproxy", "nginx", "socat")
 
 
 @contextmanager
-def standing(labels: Sequence[str], cores: Cores, *, lookups: bool = False) -> Iterator[list[Way]]:
-    """The ways called `labels`, until the block ends; the arguments are as for `way`."""
-    with ExitStack() as stack:
-        yield [stack.enter_context(way(label, cores, lookups=lookups)) for label in labels]
-
-
-@contextmanager
 def way(label: str, cores: Cores, *, lookups: bool = False) -> Iterator[Way]:
     """The way called `label`: "direct", or one of COMMANDS, listening already, on `cores.server`.
 
@@ -195,11 +188,11 @@ def way(label: str, cores: Cores, *, lookups: bool = False) -> Iterator[Way]:
         place = Place(Path(name), port, epmd_port)
         if lookups:
             stack.enter_context(_far_epmd(place, cores.generator))
-        process_id = None
+        middle: tuple[int, ...] = ()
         if label != DIRECT:
             command, log = COMMANDS[label](place), place.folder / "log"
-            process_id = stack.enter_context(started(label, command, (NEAR, port), cores.server, log))
-        yield Way(label, port, process_id, epmd_port if lookups else None)
+            middle = (stack.enter_context(started(label, command, (NEAR, port), cores.server, log)),)
+        yield Way(label, port, middle, epmd_port if lookups else None)
 
 
 @contextmanager
@@ -225,16 +218,17 @@ def started(
         yield process.pid
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports that were free on NEAR and on FAR just now, for listening."""
+def free_ports(count: int, hosts: Sequence[str] = (NEAR, FAR)) -> list[int]:
+    """Ports that were free on all of `hosts` just now, for listening."""
     ports: list[int] = []
     with ExitStack() as stack:
         while len(ports) < count:
-            probes = [stack.enter_context(socket.socket()) for _ in range(2)]
-            probes[0].bind((NEAR, 0))
-            port: int = probes[0].getsockname()[1]
+            first, *others = [stack.enter_context(socket.socket()) for _ in hosts]
+            first.bind((hosts[0], 0))
+            port: int = first.getsockname()[1]
             try:
-                probes[1].bind((FAR, port))
+                for probe, host in zip(others, hosts[1:], strict=True):
+                    probe.bind((host, port))
             except OSError:
                 continue
             ports.append(port)

@@ -45,6 +45,12 @@ static void count_ping(struct link *link, uint64_t now)
     histogram_add(&latencies, now - link->started_ns);
 }
 
+/* Held links carry so many messages each, all others as many as there is time for. */
+static bool goes_on(const struct link *link, uint64_t now)
+{
+    return options.messages ? link->sequence < options.messages : now < window.end_ns;
+}
+
 static void near_ready(struct link *link, uint32_t events)
 {
     (void)events;
@@ -61,7 +67,7 @@ static void near_ready(struct link *link, uint32_t events)
         give_up("near link %" PRIu32 ": ping %" PRIu64 " came back changed", link->number, link->sequence);
     link->have = 0;
     count_ping(link, now);
-    if (now < window.end_ns)
+    if (goes_on(link, now))
         send_ping(link, now);
     else
         under_way--;
@@ -94,15 +100,20 @@ static void print_pings(const struct link *links)
     printf("}\n");
 }
 
+static void send_first(struct link *links)
+{
+    under_way = options.connections;
+    for (uint32_t i = 0; i < options.connections; i++)
+        send_ping(&links[i], now_ns());
+}
+
 int run_pings(void)
 {
     work = (struct work){.near_ready = near_ready, .far_ready = far_ready};
     start_far_side();
     struct link *links = open_all();
     window_open(&window);
-    under_way = options.connections;
-    for (uint32_t i = 0; i < options.connections; i++)
-        send_ping(&links[i], now_ns());
+    send_first(links);
     while (under_way || !window.ended) {
         run_once(window.begun ? window.end_ns : window.begin_ns);
         window_watch(&window, now_ns());
@@ -124,9 +135,15 @@ static uint32_t count_open(const struct link *links)
 
 int hold_links(void)
 {
+    if (options.messages)
+        work = (struct work){.near_ready = near_ready, .far_ready = far_ready};
     start_far_side();
     uint64_t start = now_ns();
     struct link *links = open_all();
+    if (options.messages)
+        send_first(links);
+    while (under_way)
+        run_once(now_ns() + SECOND_NS);
     alarm(0);
     printf("{\"open\": %" PRIu32 ", \"seconds\": %.3f}\n", options.connections, (double)(now_ns() - start) / 1e9);
     fflush(stdout);

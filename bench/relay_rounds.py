@@ -188,7 +188,7 @@ def measured_run(job: Job, way: Way) -> Run:
 
 def middle_seconds(way: Way) -> float:
     """CPU time so far of what is in the middle; 0 where nothing is."""
-    return 0.0 if way.process_id is None else tree_seconds(way.process_id)
+    return sum(tree_seconds(process_id) for process_id in way.process_ids)
 
 
 def tree_seconds(process_id: int) -> float:

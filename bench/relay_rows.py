@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from bench.lookup_rounds import OTHERS_LIMIT
@@ -26,12 +26,18 @@ class Target:
     """COST, which makes a row of its own; None: the figure that the job is compared by."""
 
 
-def rows_of(job: Job, results: Sequence[Measured], targets: Sequence[Target]) -> list[Row]:
-    """A row for ours (or for what comes first after `direct`) against each of the others.
+def rows_of(
+    job: Job,
+    results: Sequence[Measured],
+    targets: Sequence[Target],
+    references: Collection[str] = (DIRECT,),
+) -> list[Row]:
+    """A row for ours (or for the first that is no reference) against each of the others.
 
-    `results` stand in the order of the table. A job that went one way only gives one row, without a ratio.
+    `results` stand in the order of the table. `references` are labels that are never the best peer. A job
+    that went one way only gives one row, without a ratio.
     """
-    peers = [result for result in results if result.way.label != DIRECT]
+    peers = [result for result in results if result.way.label not in references]
     if len(results) < 2 or not peers:
         return [_alone(job, result) for result in results]
     ours = next((result for result in peers if result.way.label == OURS), peers[0])

@@ -128,14 +128,19 @@ def process_tree(process_id: int) -> list[int]:
 
 def resident_bytes(process_id: int) -> int:
     """Resident memory of a process and its descendants, in bytes, exact (smaps_rollup)."""
-    return sum(_resident_bytes_of_one(each) for each in process_tree(process_id))
+    return sum(_memory_bytes(each, "Rss:") for each in process_tree(process_id))
 
 
-def _resident_bytes_of_one(process_id: int) -> int:
+def proportional_bytes(process_id: int) -> int:
+    """The same, with its share only of each page that other processes have too."""
+    return sum(_memory_bytes(each, "Pss:") for each in process_tree(process_id))
+
+
+def _memory_bytes(process_id: int, name: str) -> int:
     for line in Path(f"/proc/{process_id}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Rss:"):
+        if line.startswith(name):
             return int(line.split()[1]) * 1024
-    raise BenchError(f"no Rss for process {process_id}")
+    raise BenchError(f"no {name} for process {process_id}")
 
 
 def cpu_seconds(process_id: int) -> float:

@@ -26,7 +26,13 @@ from epmdless.config import METRICS_PORT, Config, ResolveSection
 from epmdless.epmd.desk import Settings
 from epmdless.epmd.server import EpmdServer, Timing
 from epmdless.errors import ConfigError, EpmdlessError, ListenError
+from epmdless.gateway.prepared import Prepared as PreparedGateway
+from epmdless.gateway.prepared import prepare as prepare_gateway
+from epmdless.gateway.server import Gateway
+from epmdless.hop.hops import Hops
+from epmdless.hop.hops import prepare as prepare_hops
 from epmdless.launch import Launch, Loaded
+from epmdless.links.carrier import Carrier
 from epmdless.log import Log
 from epmdless.metrics import Metrics
 from epmdless.net import stdio
@@ -34,9 +40,10 @@ from epmdless.net.listener_set import ListenerSet
 from epmdless.net.listeners import endpoint_of, open_listeners, raise_descriptor_limit
 from epmdless.net.rounds import Rounds
 from epmdless.net.systemd import Notifier, inherited_sockets
+from epmdless.net.tls.keeper import CertificateKeeper
 from epmdless.policy import AccessList
 from epmdless.registry import Registry
-from epmdless.relay.prepared import Prepared
+from epmdless.relay.prepared import Prepared as PreparedRelay
 from epmdless.relay.server import Relay
 from epmdless.resolve.build import build_chain, build_sources, own_host
 from epmdless.resolve.chain import Chain
@@ -109,19 +116,38 @@ class App:
             self._log,
             self._rounds,
             descriptor_limit=limit,
-            others=lambda: self._relay.descriptors,
+            others=self._held_by_links,
         )
+        self._carrier = Carrier(self._rounds, self._counts, self._log)
+        self._keeper = CertificateKeeper(self._counts, self._log)
+        self._hops = Hops(self._counts, self._log, self._rounds.clock, self._is_ours, self._keeper)
         self._relay = Relay(
             self._rounds,
             self._counts,
             self._log,
+            self._carrier,
+            self._hops,
             descriptor_limit=limit,
-            others=lambda: self._server.descriptors,
+            others=lambda: self._server.descriptors + self._hops.descriptors + self._gateway.descriptors,
             serve_epmd=self._server.adopt,
+        )
+        self._gateway = Gateway(
+            self._rounds,
+            self._counts,
+            self._log,
+            self._carrier,
+            self._keeper,
+            self._relay.is_ours,
+            descriptor_limit=limit,
+            others=lambda: self._server.descriptors + self._hops.descriptors + self._relay.descriptors,
         )
         self._sources: tuple[ResolveSection, dict[str, Resolver]] | None = None
         try:
+            hops = prepare_hops(loaded.config.hop, loaded.source)
+            gateway = prepare_gateway(loaded.config.gateway, loaded.config.relay, loaded.source)
             self._relay.take_on(self._prepare_relay(loaded, settings.chain, self._log))
+            self._hops.take_on(hops, self._log)
+            self._gateway.take_on(gateway, self._log)
             self._server.faces = self._relay.faces
             self._listening.change(self._epmd_plan(loaded), lambda _: None)
             self._status_listeners = self._status_listeners_for(loaded.config)
@@ -137,7 +163,11 @@ class App:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
             async with trio.open_nursery() as self._nursery:
                 await self._nursery.start(self._serve_epmd)
+                await self._nursery.start(self._carrier.serve)
+                await self._nursery.start(self._hops.serve)
                 await self._nursery.start(self._relay.serve)
+                await self._nursery.start(self._gateway.serve)
+                self._nursery.start_soon(self._keeper.serve)
                 # Last: connections may wait on the relay's ports already, which were opened with the rest.
                 self._nursery.start_soon(self._rounds.run, self._server.delay)
                 await self._serve_control()
@@ -155,6 +185,8 @@ class App:
         """Close the listening sockets and what leads to the service manager."""
         self._notifier.close()
         self._relay.close()
+        self._gateway.close()
+        self._carrier.close()
         self._listening.close()
         _close(self._fixed)
         _close(self._status_listeners)
@@ -174,6 +206,7 @@ class App:
             listen=_addresses(self._epmd_listeners),
             chain=self._loaded.config.resolve.chain,
             routes=len(self._loaded.config.relay.route),
+            gateway=_addresses(self._gateway.listeners),
             configuration=self._loaded.source,
             pid=os.getpid(),
         )
@@ -203,26 +236,32 @@ class App:
 
     async def _drain(self, signals: AsyncIterator[int]) -> None:
         """Give links their time; a second signal to stop ends it."""
-        if not len(self._relay):
+        self._relay.close()
+        self._gateway.close()
+        if not len(self._carrier):
             return
-        seconds = self._loaded.config.relay.drain
-        self._log.info("draining", links=len(self._relay), seconds=float(seconds))
+        config = self._loaded.config
+        seconds = max(config.relay.drain, config.gateway.drain if config.gateway else 0.0)
+        self._log.info("draining", links=len(self._carrier), seconds=float(seconds))
 
         async def obey_again() -> None:
             async for number in signals:
                 if number != signal.SIGHUP:
-                    self._log.info("stopping now", signal=signal.Signals(number).name, links=len(self._relay))
+                    self._log.info(
+                        "stopping now", signal=signal.Signals(number).name, links=len(self._carrier)
+                    )
                     nursery.cancel_scope.cancel()
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(obey_again)
-            await self._relay.drain(seconds)
+            await self._carrier.drain(seconds)
             nursery.cancel_scope.cancel()
 
     async def _serve_control(self) -> None:
         """Serve the control socket where there is a relay to look at, or the configuration wants one."""
         wanted = self._loaded.config.control.socket
-        if self._control_path is not None or (wanted is None and not self._loaded.config.relay.route):
+        has_links = self._loaded.config.relay.route or self._loaded.config.gateway
+        if self._control_path is not None or (wanted is None and not has_links):
             return
         from epmdless.net.control import ControlServer, default_control_path, open_control_socket
 
@@ -233,7 +272,7 @@ class App:
             self._log.warning("no control socket", error=str(error))
             return
         try:
-            await self._nursery.start(ControlServer(self._relay).serve, listener)
+            await self._nursery.start(ControlServer(self._carrier).serve, listener)
         except OSError as error:  # descriptors ran out: without a look inside, but with all links
             listener.close()
             path.unlink(missing_ok=True)
@@ -252,8 +291,8 @@ class App:
             self._notifier.alive()
 
     def _status_line(self) -> str:
-        if self._loaded.config.relay.route:
-            return f"{len(self._registry)} nodes registered, {len(self._relay)} links"
+        if self._loaded.config.relay.route or self._loaded.config.gateway:
+            return f"{len(self._registry)} nodes registered, {len(self._carrier)} links"
         return f"{len(self._registry)} nodes registered"
 
     # Reload.
@@ -289,11 +328,13 @@ class App:
         self._check_that_something_is_served(loaded)
         settings = self._settings(loaded.config)
         prepared = self._prepare_relay(loaded, settings.chain, self._log)
+        hops = prepare_hops(loaded.config.hop, loaded.source)
+        gateway = prepare_gateway(loaded.config.gateway, loaded.config.relay, loaded.source)
         status_listeners = self._status_listeners_for(loaded.config)
         try:
             self._listening.change(self._epmd_plan(loaded), self._listen_on)
             try:
-                self._relay.take_on(prepared)
+                self._take_on_links(prepared, gateway)
             except ListenError:
                 with suppress(ListenError):  # what is told is why the change failed
                     self._listening.change(self._epmd_plan(self._loaded), self._listen_on)
@@ -304,9 +345,26 @@ class App:
         self._server.faces = self._relay.faces
         self._loaded = loaded
         self._log = self._configure_log(loaded.config)
+        self._carrier.log_to(self._log)
+        self._keeper.log = self._log
+        self._hops.take_on(hops, self._log)
         self._chain = settings.chain
         self._server.reconfigure(settings, self._timing(loaded.config))
         return status_listeners
+
+    def _take_on_links(self, relay: PreparedRelay, gateway: PreparedGateway | None) -> None:
+        """Have relay and gateway change both, or neither.
+
+        :raises ListenError: an address cannot be had; then all is as it was.
+        """
+        before = self._relay.in_force
+        self._relay.take_on(relay)
+        try:
+            self._gateway.take_on(gateway, self._log)
+        except ListenError:
+            with suppress(ListenError):
+                self._relay.take_on(before)
+            raise
 
     def _status_listeners_for(self, config: Config) -> list[socket.socket]:
         """The sockets to serve metrics on: systemd's, those that are open already, or new ones."""
@@ -332,6 +390,15 @@ class App:
             self._status_listeners = []
             self._log.error("metrics are not served", error=repr(error))
 
+    def _is_ours(self, host: str, port: int) -> bool:
+        """Whether dialling there would lead back here."""
+        return self._relay.is_ours(host, port) or self._gateway.is_ours(host, port)
+
+    def _held_by_links(self) -> int:
+        """Descriptors that are not the EPMD server's."""
+        parts = (self._carrier, self._hops, self._relay, self._gateway)
+        return sum(part.descriptors for part in parts)
+
     # Building.
 
     @property
@@ -344,7 +411,7 @@ class App:
     def _epmd_plan(self, loaded: Loaded) -> ListenPlan:
         return loaded.epmd_plan([endpoint_of(listener) for listener in self._fixed])
 
-    def _prepare_relay(self, loaded: Loaded, chain: Chain, log: Log) -> Prepared:
+    def _prepare_relay(self, loaded: Loaded, chain: Chain, log: Log) -> PreparedRelay:
         """Build the routes of a configuration.
 
         :raises ConfigError: they cannot be.
@@ -383,7 +450,7 @@ class App:
             log_lookups=(self._launch.level or config.log.level) == "debug",
             lookup_access=None if access.lookup is None else AccessList(access.lookup),
             names_access=None if access.names is None else AccessList(access.names),
-            is_needed=lambda: len(self._relay) > 0,
+            is_needed=lambda: len(self._carrier) > 0,
         )
 
     def _timing(self, config: Config) -> Timing:
@@ -392,7 +459,7 @@ class App:
     def _check_that_something_is_served(self, loaded: Loaded) -> None:
         if self._inherited or self._fixed or any(loaded.listen) or loaded.config.metrics.listen:
             return
-        if loaded.config.relay.route:
+        if loaded.config.relay.route or loaded.config.gateway:
             return
         raise ConfigError(loaded.source, "epmd.listen", "empty, and nothing else is to be served")
 

@@ -71,7 +71,7 @@ class RemoteProtocolError(EpmdlessError):
 class LinkError(EpmdlessError):
     """A link cannot be set up.
 
-    :param code: the end's code (``epmdless.relay.ends``).
+    :param code: the end's code (``epmdless.links.ends``).
     :param detail: for people; never a secret, never more of what the peer sent than a node name.
     """
 

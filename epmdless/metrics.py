@@ -117,6 +117,43 @@ SETUP_SECONDS = Metric(
     "epmdless_link_setup_seconds", Kind.HISTOGRAM, "From a link's accept to its established state, in seconds"
 )
 DIAL_SECONDS = Metric("epmdless_link_dial_seconds", Kind.HISTOGRAM, "Duration of successful dials in seconds")
+TUNNELS = Metric(
+    "epmdless_tunnels_total",
+    Kind.COUNTER,
+    "Tunnels asked for through a hop, by outcome: opened, or what was wrong",
+    ("hop", "result"),
+)
+HOP_TUNNELS = Metric(
+    "epmdless_hop_tunnels",
+    Kind.GAUGE,
+    "Tunnels through a gateway now, as the near side sees it",
+    ("hop", "gateway"),
+)
+HOP_READY = Metric("epmdless_hop_ready", Kind.GAUGE, "Ready connections to a gateway now", ("hop", "gateway"))
+GATEWAY_UP = Metric(
+    "epmdless_hop_gateway_up", Kind.GAUGE, "1, or 0 while a gateway is set aside", ("hop", "gateway")
+)
+CERTIFICATE_END = Metric(
+    "epmdless_certificate_end_timestamp",
+    Kind.GAUGE,
+    "When the certificate of a role ends, in seconds since 1970",
+    ("role",),
+)
+GATEWAY_CONNECTIONS = Metric(
+    "epmdless_gateway_connections",
+    Kind.GAUGE,
+    "Connections to the gateway now, by state: handshake, ready, tunnel",
+    ("state",),
+)
+GATEWAY_REQUESTS = Metric(
+    "epmdless_gateway_requests_total", Kind.COUNTER, "Requests to the gateway, by status", ("status",)
+)
+GATEWAY_CLOSED = Metric(
+    "epmdless_gateway_closed_total",
+    Kind.COUNTER,
+    "Connections that the gateway closed without a tunnel, by reason",
+    ("reason",),
+)
 
 TABLE: tuple[Metric, ...] = (
     LOOKUPS,
@@ -149,6 +186,14 @@ TABLE: tuple[Metric, ...] = (
     RELAY_PIPES,
     SETUP_SECONDS,
     DIAL_SECONDS,
+    TUNNELS,
+    HOP_TUNNELS,
+    HOP_READY,
+    GATEWAY_UP,
+    CERTIFICATE_END,
+    GATEWAY_CONNECTIONS,
+    GATEWAY_REQUESTS,
+    GATEWAY_CLOSED,
 )
 
 
@@ -170,13 +215,14 @@ class Histogram:
 class Metrics:
     """The values of one process.
 
-    Label values come from epmdless, never from the network: the number of series is bounded.
+    Label values come from epmdless or its configuration, never from the network: the number of series is
+    bounded.
     """
 
     def __init__(self) -> None:
         self._counters: dict[tuple[Metric, tuple[str, ...]], int] = {}
         self._tallies: dict[tuple[Metric, tuple[str, ...]], Callable[[], int]] = {}
-        self._gauges: dict[Metric, Callable[[], float]] = {}
+        self._gauges: dict[tuple[Metric, tuple[str, ...]], Callable[[], float]] = {}
         self._histograms = {metric: Histogram() for metric in TABLE if metric.kind is Kind.HISTOGRAM}
 
     def count(self, metric: Metric, *labels: str) -> None:
@@ -188,9 +234,13 @@ class Metrics:
         """Say how a counter is read when somebody asks: one that is kept elsewhere anyway."""
         self._tallies[metric, labels] = read
 
-    def gauge(self, metric: Metric, read: Callable[[], float]) -> None:
+    def gauge(self, metric: Metric, read: Callable[[], float], labels: tuple[str, ...] = ()) -> None:
         """Say how a gauge is read when somebody asks."""
-        self._gauges[metric] = read
+        self._gauges[metric, labels] = read
+
+    def forget(self, metric: Metric, labels: tuple[str, ...]) -> None:
+        """Show a gauge no more: what it was about is gone."""
+        self._gauges.pop((metric, labels), None)
 
     def histogram(self, metric: Metric) -> Histogram:
         """The histogram of this metric, to observe into."""
@@ -199,16 +249,16 @@ class Metrics:
     def value(self, metric: Metric, *labels: str) -> float:
         """A counter's or gauge's value now; 0 where it was never counted."""
         if metric.kind is Kind.GAUGE:
-            read = self._gauges.get(metric)
+            read = self._gauges.get((metric, labels))
             return read() if read else 0
         read_count = self._tallies.get((metric, labels))
         return read_count() if read_count else self._counters.get((metric, labels), 0)
 
     def samples(self, metric: Metric) -> Iterator[tuple[tuple[str, ...], float]]:
         """(label values, value) of a counter or gauge; one without labels always has a sample."""
-        if metric.kind is Kind.GAUGE or not metric.labels:
+        if not metric.labels:
             yield (), self.value(metric)
             return
-        kept = {*self._counters, *self._tallies}
+        kept = {*self._counters, *self._tallies, *self._gauges}
         for labels in sorted(labels for declared, labels in kept if declared is metric):
             yield labels, self.value(metric, *labels)

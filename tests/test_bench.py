@@ -1,13 +1,20 @@
 """The benchmark runs: its figures are nobody's business here."""
 
 import json
+import socket
+import ssl
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bench.hop_certificates import FAR_NAME, certificates_in, check_encrypted
 from bench.relay_peers import NGINX_STREAM
+from bench.support import BenchError
 from tests.support.process import run
 from tests.support.tools import clean_env, missing, require
 
@@ -69,10 +76,81 @@ def test_the_relay_benchmark_counts_what_many_links_take(tmp_path: Path) -> None
     assert idle["bytes_each"] > 0
 
 
-def measured(tmp_path: Path, *arguments: str) -> list[dict[str, Any]]:
-    """The rows of a quick run of the relay benchmark."""
-    results = tmp_path / "relay.json"
-    argv: list[str | Path] = [sys.executable, "-m", "bench.relay", "--quick", *arguments, "--json", results]
+def test_the_hop_benchmark_measures_every_pair(tmp_path: Path) -> None:
+    require_pairs()
+    rows = measured(tmp_path, "--only", "ping-32", "--only", "setup", "--only", "memory", benchmark="hop")
+    assert [row["error"] for row in rows] == [None] * 12
+    labels = [row["details"]["against"]["label"] for row in rows[:10]]
+    assert labels == ["direct", "haproxy", "stunnel", "epmdless-plain", "relay"] * 2
+    assert all(row["ratio"] > 0 for row in rows[:10])
+    assert [row["target"] for row in rows[5:]] == ["", "", "", "≤ 1.3 ×", "", "≤ 120 KiB", "≤ 120 KiB"]
+    assert all(row["details"]["ours"]["resident"] > 0 for row in rows[10:])
+
+
+def test_the_hop_benchmark_asks_nodes_and_kills_a_gateway(tmp_path: Path) -> None:
+    require_pairs()
+    require("erl", "erlang-base")
+    questions = ["--only", "beam-parallel", "--only", "failover"]
+    rows = measured(tmp_path, *questions, "--peers", "epmdless,haproxy", benchmark="hop")
+    assert [row["error"] for row in rows] == [None] * 3
+    assert [row["target"] for row in rows] == ["≥ 0.9 ×", "none", "≤ 5 s"]
+    for falls in (rows[1]["details"]["ours"], *rows[1]["details"]["against"]):
+        assert all(0 < each["broken"] <= each["links"] for each in falls["rounds"])
+
+
+def test_a_pair_without_tls_is_not_measured_as_one_with_it(tmp_path: Path) -> None:
+    require("openssl")
+    certificates = certificates_in(tmp_path)
+    with serving(None) as address, pytest.raises(BenchError, match="does not speak TLS"):
+        check_encrypted(address, certificates)
+
+
+def test_a_far_end_that_asks_for_no_certificate_is_not_measured(tmp_path: Path) -> None:
+    require("openssl")
+    certificates = certificates_in(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificates.certificate(FAR_NAME), certificates.key(FAR_NAME))
+    with serving(context) as address, pytest.raises(BenchError, match="without a certificate"):
+        check_encrypted(address, certificates)
+    context.load_verify_locations(certificates.authority)
+    context.verify_mode = ssl.CERT_REQUIRED
+    with serving(context) as address:
+        check_encrypted(address, certificates)
+
+
+@contextmanager
+def serving(context: ssl.SSLContext | None) -> Iterator[tuple[str, int]]:
+    """A far end that says a word to each of two connections, inside TLS if there is a context."""
+
+    def serve() -> None:
+        for _ in range(2):
+            with suppress(OSError):
+                plain, _address = listener.accept()
+                with plain if context is None else context.wrap_socket(plain, server_side=True) as end:
+                    end.sendall(b"welcome")
+                    end.recv(1)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield listener.getsockname()
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+def require_pairs() -> None:
+    """End the test for want of a program that the hop benchmark runs."""
+    for tool, package in {"cc": "gcc", "openssl": None, "haproxy": None, "stunnel4": None}.items():
+        require(tool, package)
+
+
+def measured(tmp_path: Path, *arguments: str, benchmark: str = "relay") -> list[dict[str, Any]]:
+    """The rows of a quick run of one of the benchmarks."""
+    results = tmp_path / "results.json"
+    module = f"bench.{benchmark}"
+    argv: list[str | Path] = [sys.executable, "-m", module, "--quick", *arguments, "--json", results]
     finished = run(argv, env=clean_env(), within=60)
     assert finished.status == 0, finished.stdout + finished.stderr
     rows: list[dict[str, Any]] = json.loads(results.read_text())["rows"]

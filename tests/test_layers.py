@@ -34,10 +34,13 @@ LAYERS: Mapping[str, int] = {
     "registry": 1,
     "policy": 1,
     "rules": 1,
+    "grants": 1,
     "config": 1,
     "metrics": 1,
     "log": 2,
     "resolve": 2,
+    "links": 2,
+    "hop": 2,
     "net": 2,
     "epmd": 3,
     "relay": 3,
@@ -56,7 +59,16 @@ SAME_LAYER = {
     ("config", "policy"),  # access lists are checked by parsing them
     ("config", "rules"),  # a rule's section makes the rule; routes whose patterns overlap are found by them
     ("rules", "policy"),  # rules are about networks too
+    ("config", "grants"),  # what a gateway allows is made from its section
+    ("grants", "rules"),  # the globs that grants are written in
+    ("grants", "policy"),  # and their networks
     ("resolve", "log"),
+    ("links", "net"),  # the pump turns in net's loop, over net's TLS
+    ("links", "log"),
+    ("hop", "net"),
+    ("hop", "log"),
+    ("hop", "links"),  # a link's pace is its hop's
+    ("hop", "resolve"),  # far EPMD servers are asked through a hop
     ("net", "log"),
     ("app", "launch"),
     ("cli", "launch"),

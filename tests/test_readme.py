@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from epmdless import config
-from epmdless.relay.ends import MEANINGS
+from epmdless.links.ends import MEANINGS
 from tests.support.namespaces import require_namespaces
 from tests.support.process import run
 from tests.support.tools import clean_env, require

@@ -17,6 +17,7 @@ import click
 from epmdless import __version__, config
 from epmdless.addresses import environment_port
 from epmdless.cli import ask, configuration, queries, show
+from epmdless.cli.certs import certs
 from epmdless.cli.options import CONFIG_OPTION, JSON_OPTION
 from epmdless.cli.relay import demo, links
 from epmdless.errors import ConfigError, EpmdlessError
@@ -102,6 +103,7 @@ def resolve(
 
 cli.add_command(links)
 cli.add_command(demo)
+cli.add_command(certs)
 
 
 @cli.group("config")

@@ -5,6 +5,8 @@ socket is bound. A mistake is one :class:`ConfigError` that names the file, the 
 allowed. Nothing here opens a file: the caller hands over text.
 """
 
+from epmdless.config.gateway import AllowSection, GatewaySection, GatewayTlsSection
+from epmdless.config.hop import HopSection, HopTlsSection
 from epmdless.config.relay import ControlSection, RelaySection, RuleSection, TransparentSection
 from epmdless.config.route import RouteResolver, RouteSection
 from epmdless.config.sections import (
@@ -22,20 +24,41 @@ from epmdless.config.sections import (
     SrvSection,
     SuffixSection,
 )
-from epmdless.config.values import MAX_DURATION, Address, Duration, Port, PortRange, Section
+from epmdless.config.values import (
+    MAX_DURATION,
+    MAX_SIZE,
+    Address,
+    Duration,
+    GrantPorts,
+    HostPattern,
+    HostPort,
+    Port,
+    PortRange,
+    Section,
+    Size,
+)
 from epmdless.config.whole import METRICS_PORT, Config, decode, listen_plan, to_plain
 
 __all__ = [
     "MAX_DURATION",
+    "MAX_SIZE",
     "METRICS_PORT",
     "AccessSection",
     "Address",
+    "AllowSection",
     "CaravanSection",
     "Config",
     "ControlSection",
     "Duration",
     "EpmdSection",
     "FixedSection",
+    "GatewaySection",
+    "GatewayTlsSection",
+    "GrantPorts",
+    "HopSection",
+    "HopTlsSection",
+    "HostPattern",
+    "HostPort",
     "LogSection",
     "MetricsSection",
     "OffsetSection",
@@ -50,6 +73,7 @@ __all__ = [
     "RuleSection",
     "SchemeSection",
     "Section",
+    "Size",
     "SrvSection",
     "SuffixSection",
     "TransparentSection",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -12,6 +13,7 @@ _AT = re.compile(r"(?P<problem>.*?)(?: - at `(?P<path>[^`]*)`)?", re.DOTALL)
 _STEP = re.compile(r"\[(?P<index>\d+)\]|(?P<key>[^.\[]+)")
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(.*)`")
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _INVALID = re.compile(r"Invalid (?:enum value|value) ?(?P<value>'[^']*')?.*")
 
 
@@ -28,14 +30,45 @@ class SectionError(ValueError):
         super().__init__(f"{key}: {problem}" if key else problem)
 
 
-def explain(error: msgspec.ValidationError, root: type, tables: Mapping[str, Any]) -> tuple[str, str]:
+def explain(
+    error: msgspec.ValidationError,
+    root: type,
+    tables: Mapping[str, Any],
+    convert: Callable[[Any, type], object],
+) -> tuple[str, str]:
     """Read a decoder's error.
 
     :param root: the type that was decoded.
     :param tables: what was decoded: in a table with a kind, that kind's keys are allowed.
+    :param convert: decodes a part of it again, to a type.
     :returns: the dotted key, an item of a list as ``relay.route[1]``, counted from 0; and the problem
         with what is allowed.
     """
+    keys, problem = _read(error, root, tables)
+    return _with_name(keys, root, tables, convert), problem
+
+
+def _with_name(
+    keys: str, root: type, tables: Mapping[str, Any], convert: Callable[[Any, type], object]
+) -> str:
+    """The same key with the name of the table, of many with names of their own, that it is about.
+
+    The decoder keeps that name to itself: the first table that it refuses is the one.
+    """
+    parent, star, rest = keys.partition(".*")
+    if not star:
+        return keys
+    for kind in _types_at(root, f"{parent}.*"):
+        if isinstance(kind, msgspec.inspect.StructType):
+            for name, table in _at(parent, tables).items():
+                try:
+                    convert(table, kind.cls)
+                except msgspec.ValidationError:
+                    return f"{parent}.{name if _BARE_KEY.fullmatch(name) else json.dumps(name)}{rest}"
+    return keys
+
+
+def _read(error: msgspec.ValidationError, root: type, tables: Mapping[str, Any]) -> tuple[str, str]:
     message = str(error)
     match = _AT.fullmatch(message)
     problem, path = (match["problem"], match["path"]) if match else (message, None)
@@ -63,9 +96,7 @@ def _allowed(choices: list[str]) -> str:
 
 def _keys_at(root: type, keys: str, tables: Mapping[str, Any]) -> list[str]:
     """The keys of the structure at this place, which its tag chooses where there are several."""
-    table: Any = tables
-    for step in _STEP.finditer(keys):
-        table = table[int(step["index"])] if step["index"] else table.get(step["key"], {})
+    table = _at(keys, tables)
     found = [
         kind
         for kind in _types_at(root, keys)
@@ -75,6 +106,14 @@ def _keys_at(root: type, keys: str, tables: Mapping[str, Any]) -> list[str]:
     names = [kind.tag_field for kind in found if kind.tag_field]
     names += [field.encode_name for kind in found for field in kind.fields]
     return list(dict.fromkeys(names))
+
+
+def _at(keys: str, tables: Mapping[str, Any]) -> Any:
+    """What was decoded at this place."""
+    table: Any = tables
+    for step in _STEP.finditer(keys):
+        table = table[int(step["index"])] if step["index"] else table.get(step["key"], {})
+    return table
 
 
 def _choices_at(root: type, keys: str) -> list[str]:

@@ -130,11 +130,14 @@ class RelaySection(Section, frozen=True):
     def _check_loops(self) -> None:
         """No route may dial a stand-in address of this relay, its own or another's: links would go round.
 
-        A host name is looked at when it is resolved.
+        A host name is looked at when it is resolved. Through a hop it is the gateway that dials, in another
+        network, where the addresses of the other routes may well mean other hosts.
         """
         owners = {route.listen: number for number, route in enumerate(self.route) if route.listen}
         for number, route in enumerate(self.route):
             owner = owners.get(route.target) if route.target else None
+            if route.via is not None:
+                owner = number if route.target and route.target == route.listen else None
             if owner is not None:
                 hint = "; say in `dial` where the far host really is" if route.dial is None else ""
                 raise SectionError(

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import ipaddress
-import re
 from typing import Literal
 
 import msgspec
 
 from epmdless.config.errors import SectionError
-from epmdless.config.values import PortRange, Section
-from epmdless.policy import Network, plain_address
+from epmdless.config.values import PortRange, Section, host_address, is_host, plain_host
+from epmdless.policy import Network
 from epmdless.rules import MAX_GLOB_CHARACTERS
 
 RouteResolver = Literal["epmd", "scheme", "static", "srv"]
 """Who says at which port a far node listens; ``epmd`` is the far host's own EPMD server."""
-
-MAX_HOST_CHARACTERS = 253
-"""Of a domain name as text (RFC 1035 §2.3.4: 255 bytes with their lengths)."""
-
-_HOST = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
 
 
 class RouteSection(Section, frozen=True):
@@ -50,6 +43,8 @@ class RouteSection(Section, frozen=True):
     """Paths of cookie files; absent, both: one cookie on both sides, which the relay need not know."""
     proxy_protocol: bool = False
     """Whether each connection to the stand-in address begins with a PROXY protocol v2 header."""
+    via: str | None = None
+    """The hop through which the far host is reached: its gateway resolves and dials. Absent: we do."""
 
     def __post_init__(self) -> None:
         if self.net is None:
@@ -64,7 +59,7 @@ class RouteSection(Section, frozen=True):
     def target(self) -> str | None:
         """The IP address or host name to dial; None for a route by `net`."""
         target = self.dial or self.host
-        return target and _plain(target)
+        return target and plain_host(target)
 
     def _check_stand_in(self) -> None:
         if self.listen is None and self.host is None:
@@ -75,12 +70,12 @@ class RouteSection(Section, frozen=True):
             )
         if self.host is None:
             raise SectionError("host", "a route with `listen` needs the host part of the far nodes' names")
-        _check_host("host", self.host)
+        check_host("host", self.host)
         _keep(self, "listen", _stand_in_address(self.listen))
         if self.dial is not None:
-            _check_host("dial", self.dial)
-            _keep(self, "dial", _plain(self.dial))
-        if _is_wildcard(self.target or ""):
+            check_host("dial", self.dial)
+            _keep(self, "dial", plain_host(self.dial))
+        if is_wildcard(self.target or ""):
             raise SectionError("dial" if self.dial else "host", f"{self.target} is no host's address")
 
     def _check_transparent(self) -> None:
@@ -112,7 +107,7 @@ class RouteSection(Section, frozen=True):
             )
         for key, path in (("cookie_near", self.cookie_near), ("cookie_far", self.cookie_far)):
             if path is not None:
-                check_path(key, path)
+                check_path(key, path, of_secret=True)
 
 
 def check_glob(key: str, glob: str) -> None:
@@ -123,14 +118,20 @@ def check_glob(key: str, glob: str) -> None:
         )
 
 
-def check_path(key: str, path: str) -> None:
-    """Raise a SectionError unless the path means the same file wherever a process runs."""
+def check_path(key: str, path: str, *, of_secret: bool = False) -> None:
+    """Raise a SectionError unless the path means the same file wherever a process runs.
+
+    :param of_secret: the file holds a secret, which somebody may have written here instead of the path:
+        the error does not repeat it.
+    """
     if not path.startswith("/") or "\0" in path:
-        raise SectionError(key, f"{path!r} is not an absolute path")
+        shown = "this" if of_secret else repr(path)
+        raise SectionError(key, f"{shown} is not an absolute path")
 
 
-def _check_host(key: str, host: str) -> None:
-    if _address(host) is None and not (_HOST.fullmatch(host) and len(host) <= MAX_HOST_CHARACTERS):
+def check_host(key: str, host: str) -> None:
+    """Raise a SectionError unless it is a host name or an IP address."""
+    if not is_host(host):
         raise SectionError(key, f"{host!r} is neither a host name nor an IP address, without a port")
 
 
@@ -138,7 +139,7 @@ def _stand_in_address(text: str) -> str:
     """The address in its one spelling: routes are grouped by it, and compared with what sockets say."""
     if "%" in text:
         raise SectionError("listen", f"{text!r}: no node resolves a host to an address with a zone")
-    address = _address(text)
+    address = host_address(text)
     if address is None:
         raise SectionError("listen", f"{text!r} is not an IP address of this machine, without a port")
     if address.is_unspecified or address.is_multicast:
@@ -146,22 +147,10 @@ def _stand_in_address(text: str) -> str:
     return str(address)
 
 
-def _plain(host: str) -> str:
-    """An IP address in its one spelling; a host name as it is."""
-    address = _address(host)
-    return host if address is None else str(address)
-
-
-def _is_wildcard(host: str) -> bool:
-    address = _address(host)
+def is_wildcard(host: str) -> bool:
+    """Whether it is the address that stands for all of a machine's own."""
+    address = host_address(host)
     return address is not None and address.is_unspecified
-
-
-def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return plain_address(text)
-    except ValueError:
-        return None
 
 
 def _keep(route: RouteSection, key: str, value: str) -> None:

@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
 
 import msgspec
 
 from epmdless.addresses import Endpoint, ListenPlan, environment_port, epmd_plan
 from epmdless.config import errors
 from epmdless.config.errors import SectionError
+from epmdless.config.gateway import GatewaySection
+from epmdless.config.hop import HopSection
 from epmdless.config.relay import ControlSection, RelaySection
 from epmdless.config.sections import EpmdSection, LogSection, MetricsSection, ResolverName, ResolveSection
-from epmdless.config.values import Address, Duration, PortRange, Section
+from epmdless.config.values import (
+    Address,
+    Duration,
+    GrantPorts,
+    HostPattern,
+    HostPort,
+    PortRange,
+    Section,
+    Size,
+)
 from epmdless.errors import ConfigError
 from epmdless.policy import Network
+
+METRICS_PORT = 9568
+
+_HOP_NAME = re.compile(r"[A-Za-z0-9_.-]{1,63}")
 
 
 class Config(Section, frozen=True):
@@ -24,6 +40,9 @@ class Config(Section, frozen=True):
     epmd: EpmdSection = EpmdSection()
     resolve: ResolveSection = ResolveSection()
     relay: RelaySection = RelaySection()
+    gateway: GatewaySection | None = None
+    """Absent: this process is no gateway."""
+    hop: dict[str, HopSection] = msgspec.field(default_factory=dict)
     control: ControlSection = ControlSection()
     metrics: MetricsSection = MetricsSection()
     log: LogSection = LogSection()
@@ -32,6 +51,8 @@ class Config(Section, frozen=True):
         self._check_resolvers("srv", is_configured=self.resolve.srv is not None)
         self._check_resolvers("static", is_configured=bool(self.resolve.static))
         self._check_stand_ins()
+        self._check_hops()
+        self._check_gateway_listener()
 
     def _check_resolvers(self, name: ResolverName, *, is_configured: bool) -> None:
         """A resolver's own table and those who ask the resolver need each other."""
@@ -54,8 +75,47 @@ class Config(Section, frozen=True):
                 problem = f"{route.listen} is an address of the EPMD server (epmd.listen)"
                 raise SectionError(f"relay.route[{number}].listen", problem)
 
+    def _check_hops(self) -> None:
+        """Each route goes through a hop that there is; a hop without a route is well: it can be tried out."""
+        for name in self.hop:
+            if not _HOP_NAME.fullmatch(name):
+                problem = f"{name!r} is no name for a hop: 1 to 63 letters, digits, dots, `_` and `-`"
+                raise SectionError("hop", problem)
+        for number, route in enumerate(self.relay.route):
+            if route.via is not None and route.via not in self.hop:
+                hops = ", ".join(self.hop) or "none, for want of a [hop.NAME] table"
+                raise SectionError(f"relay.route[{number}].via", f"{route.via!r} is no hop; allowed: {hops}")
 
-METRICS_PORT = 9568
+    def _check_gateway_listener(self) -> None:
+        """The gateway shares its port with nobody, not even where one listens on all interfaces.
+
+        What names no port is not looked at, and two families never meet: we listen for IPv6 alone on ``::``.
+        """
+        if self.gateway is None:
+            return
+        own = self.gateway.listen.endpoint(0)
+        for host, key in self._listeners_at(own.port) if own.port else ():
+            wildcard = "::" if ":" in own.host else "0.0.0.0"
+            is_same_family = (":" in host) == (":" in own.host)
+            if is_same_family and (host == own.host or wildcard in (host, own.host)):
+                raise SectionError(
+                    "gateway.listen", f"{own} is not free: {Endpoint(host, own.port)} is {key}"
+                )
+
+    def _listeners_at(self, port: int) -> Iterator[tuple[str, str]]:
+        """The address of everything else that listens on a port from the start, and the key that says so."""
+        given = [(address, "epmd.listen") for address in self.epmd.listen or ()]
+        if self.relay.transparent is not None:
+            given.append((self.relay.transparent.listen, "relay.transparent.listen"))
+        for address, key in given:
+            if address.endpoint(0).port == port:
+                yield address.endpoint(0).host, key
+        if self.metrics.listen is not None and self.metrics.listen.endpoint(METRICS_PORT).port == port:
+            yield self.metrics.listen.endpoint(METRICS_PORT).host, "metrics.listen"
+        for number, route in enumerate(self.relay.route):
+            is_open = port == self.relay.epmd_port or any(port in ports for ports in route.ports)
+            if route.listen is not None and is_open:
+                yield route.listen, f"a port of relay.route[{number}]"
 
 
 def decode(text: str, source: str) -> Config:
@@ -69,9 +129,9 @@ def decode(text: str, source: str) -> Config:
     except (ValueError, RecursionError) as error:
         raise ConfigError(source, "", f"not valid TOML: {error}") from None
     try:
-        return msgspec.convert(tables, Config, dec_hook=_decode_hook)
+        return _convert(tables, Config)
     except msgspec.ValidationError as error:
-        key, problem = errors.explain(error, Config, tables)
+        key, problem = errors.explain(error, Config, tables, _convert)
         raise ConfigError(source, key, problem) from None
 
 
@@ -92,7 +152,17 @@ def listen_plan(config: Config, environ: Mapping[str, str]) -> ListenPlan:
     return ListenPlan(tuple(address.endpoint(port) for address in config.epmd.listen))
 
 
-def _decode_hook(wanted: type[Address | Duration | Network | PortRange], value: object) -> object:
+_T = TypeVar("_T")
+
+
+def _convert(value: Any, wanted: type[_T]) -> _T:
+    return msgspec.convert(value, wanted, dec_hook=_decode_hook)
+
+
+Value = Address | Duration | GrantPorts | HostPattern | HostPort | Network | PortRange | Size
+
+
+def _decode_hook(wanted: type[Value], value: object) -> object:
     return wanted.parse(value)
 
 

@@ -47,9 +47,19 @@ async def dial(host: str, port: int, is_ours: Callable[[str, int], bool]) -> tri
     :returns: the socket, for the caller to close.
     :raises DialError: no address, or none that answers.
     """
-    addresses = [a for a in await _addresses(host, port) if not is_ours(a[1][0], port)]
+    addresses = [a for a in await look_up(host, port) if not is_ours(a[1][0], port)]
     if not addresses:
         raise DialError(f"{host} is this relay itself", unknown=True)
+    return await dial_first(addresses)
+
+
+async def dial_first(addresses: Sequence[Address]) -> trio.socket.SocketType:
+    """Connect to the first of a host's addresses that answers.
+
+    :param addresses: at least one.
+    :returns: the socket, for the caller to close.
+    :raises DialError: none answers.
+    """
     if len(addresses) == 1:
         return await _connect(addresses[0])
     return await _race(_interleaved(addresses)[:MAX_ADDRESSES])
@@ -64,7 +74,11 @@ def is_address(host: str) -> bool:
     return True
 
 
-async def _addresses(host: str, port: int) -> list[Address]:
+async def look_up(host: str, port: int) -> list[Address]:
+    """The addresses of a host, an address's own among them.
+
+    :raises DialError: it has none.
+    """
     if is_address(host):
         return [(socket.AF_INET6 if ":" in host else socket.AF_INET, (host, port))]
     try:

@@ -21,12 +21,16 @@ from epmdless.rules import Glob
 Dial = Callable[[str, int], Awaitable[trio.SocketStream]]
 """Connects to a host and port; raises DialError."""
 
+Through = Callable[[str, str, int], FarEpmd]
+"""The EPMD server behind a hop: the hop's name, host and port."""
+
 
 class RouteBuilder:
     """Builds routes and the chains that they need.
 
     :param sources: the resolvers that all routes share, by name.
     :param dial: connects to far EPMD servers.
+    :param through: makes those that are asked through a hop.
     """
 
     def __init__(
@@ -35,6 +39,7 @@ class RouteBuilder:
         source: str,
         sources: Mapping[str, Resolver],
         dial: Dial,
+        through: Through,
         limit: trio.CapacityLimiter,
         counts: Metrics,
         log: Log,
@@ -43,6 +48,7 @@ class RouteBuilder:
         self._source = source
         self._sources = sources
         self._dial = dial
+        self._through = through
         self._limit = limit
         self._counts = counts
         self._log = log
@@ -63,7 +69,10 @@ class RouteBuilder:
         far = None
         if "epmd" in section.resolve:
             port = self._section.epmd_port
-            far = FarEpmd(lambda: self._dial(host, port), self._counts, self._limit)
+            if section.via is None:
+                far = FarEpmd(lambda: self._dial(host, port), self._counts, self._limit)
+            else:
+                far = self._through(section.via, host, port)
         resolvers = [far if name == "epmd" else self._sources[name] for name in section.resolve]
         return Chain([r for r in resolvers if r is not None], (), self._log), far
 

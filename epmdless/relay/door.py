@@ -13,28 +13,40 @@ import trio
 from epmdless import metrics
 from epmdless.addresses import Endpoint
 from epmdless.errors import LinkError
+from epmdless.hop.hops import Hops
+from epmdless.hop.trouble import HopError, Trouble
+from epmdless.links.carrier import Carrier
+from epmdless.links.ends import End
+from epmdless.links.following import Connection
+from epmdless.links.link import Link
 from epmdless.log import Log
 from epmdless.metrics import Metrics
 from epmdless.net.accepting import Acceptor, Listener
-from epmdless.net.dialing import dial
+from epmdless.net.dialing import DialError, dial
 from epmdless.net.faults import note_fault
+from epmdless.net.plain import PlainConnection
 from epmdless.net.rounds import Rounds
+from epmdless.net.tls.connection import TlsConnection
 from epmdless.policy import plain_address
-from epmdless.relay.accounts import Accounts
-from epmdless.relay.ends import End
 from epmdless.relay.face import RedirectedFace
-from epmdless.relay.links import Link, LinkTable
 from epmdless.relay.ports import Opening, Ports
 from epmdless.relay.prepared import Prepared
-from epmdless.relay.pump import Pump
 from epmdless.relay.redirect import original_destination
 from epmdless.relay.routes import Target
 from epmdless.relay.setup import Means, Ready, SetUp
-from epmdless.relay.sockets import detached
 
 RESERVED_DESCRIPTORS = 128
 """Descriptors that links leave alone: listeners, lookups, DNS sockets, metrics, logs. At most a quarter
 of all."""
+
+_ENDS = {
+    Trouble.REFUSED: End.REFUSED_BY_GATEWAY,
+    Trouble.UNKNOWN: End.TARGET_UNKNOWN,
+    Trouble.DIAL_REFUSED: End.DIAL_REFUSED,
+    Trouble.TIMED_OUT: End.DIAL_TIMED_OUT,
+    Trouble.BUSY: End.GATEWAY_BUSY,
+    Trouble.DOWN: End.GATEWAY_DOWN,
+}
 
 ServeEpmd = Callable[[SocketType, str, int, RedirectedFace], None]
 """Takes over a connection to a redirected EPMD port: socket, peer, port, what answers."""
@@ -55,6 +67,8 @@ class Door:
         rounds: Rounds,
         counts: Metrics,
         log: Log,
+        carrier: Carrier,
+        hops: Hops,
         in_force: Callable[[], Prepared],
         is_ours: Callable[[str, int], bool],
         *,
@@ -70,33 +84,24 @@ class Door:
         self._capacity = descriptor_limit - min(RESERVED_DESCRIPTORS, descriptor_limit // 4)
         self._others = others
         self._serve_epmd = serve_epmd
-        self.links = LinkTable()
-        self.accounts = Accounts(self.links, counts, log)
-        self.pump = Pump(rounds, self._settle, partial(note_fault, counts, log))
-        self._openings: dict[Link, Opening] = {}
-        self._setups: dict[Link, trio.CancelScope] = {}
-        self.empty = trio.Event()
+        self._carrier = carrier
+        self._links = carrier.links
+        self._hops = hops
+        self._setups: dict[Link, None] = {}
+        carrier.freed.append(self.resume)
         room: dict[str, Any] = {"is_full": self._is_full, "make_room": self._give_up_one}
         self._acceptor = Acceptor(rounds, counts, log, take=self._accepted, **room)
         self.redirected = Acceptor(rounds, counts, log, take=self._accepted_redirected, **room)
         self.ports = Ports(counts, log, self._acceptor.add, self._acceptor.remove)
         self._setup_seconds = counts.histogram(metrics.SETUP_SECONDS)
         self._dial_seconds = counts.histogram(metrics.DIAL_SECONDS)
-        counts.gauge(metrics.LINKS, lambda: len(self.links) - len(self._setups))
-        counts.gauge(metrics.HANDSHAKES, lambda: len(self._setups))
         counts.gauge(metrics.RELAY_PORTS, lambda: len(self.ports))
-        counts.gauge(metrics.RELAY_PIPES, lambda: self.pump.pipes.used)
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Set links up until cancelled."""
         async with trio.open_nursery() as self._nursery:
             task_status.started()
             await trio.sleep_forever()
-
-    @property
-    def descriptors(self) -> int:
-        """Descriptors that the relay holds now: those of links, pipes and ports, and what set-ups need."""
-        return self.pump.descriptors + 2 * len(self._setups) + len(self.ports)
 
     def resume(self) -> None:
         """Look at the listeners again, if a shortage made that stop."""
@@ -108,14 +113,7 @@ class Door:
         self._acceptor.listen_on([])
         self.redirected.listen_on([])
         for link in self._setups:
-            self.give_up(link, End.DRAINED)
-
-    def give_up(self, link: Link, code: End) -> None:
-        """End a link that is being set up; one whose two nodes have heard that they are linked goes on."""
-        if not link.acknowledged:
-            link.ends_as(code)
-            if link in self._setups:
-                self._setups[link].cancel()
+            link.give_up(End.DRAINED)
 
     # Accepting.
 
@@ -157,22 +155,22 @@ class Door:
             self._shed()
         if opening is not None:
             opening.links += 1
-            self._openings[link] = opening
-        self._setups[link] = trio.CancelScope()
-        self._rounds.hurry()
+            link.over.append(partial(self._leave, opening))
+        self._setups[link] = None
+        self._carrier.begin(link)
         self._nursery.start_soon(self._set_up, link, sock, target)
 
     def _open_link(self, address: tuple[str, int], label: str) -> Link:
         host = str(plain_address(address[0]))
-        return self.links.open(label, host, str(Endpoint(host, address[1])), self._rounds.clock())
+        return self._links.open(label, host, str(Endpoint(host, address[1])), self._rounds.clock())
 
     def _lack_of_room(self, link: Link) -> str | None:
         """Which limit a new link, which is in the table already, would pass."""
-        if len(self.links) > self._in_force().section.max_links:
+        if len(self._links) > self._in_force().section.max_links:
             return "max_links"
-        if self.links.of_address(link.near_host) > self._in_force().section.max_links_per_address:
+        if self._links.of_address(link.near_host) > self._in_force().section.max_links_per_address:
             return "max_links_per_address"
-        if self.descriptors + 2 + self._others() > self._capacity:
+        if self._carrier.descriptors + 2 + len(self.ports) + self._others() > self._capacity:
             return "descriptors"
         return None
 
@@ -183,7 +181,7 @@ class Door:
         sock.close()
         link.ends_as(code)
         link.detail = detail
-        self._settle(link)
+        self._carrier.settle(link)
 
     def _is_full(self) -> bool:
         return False  # a link that is too many is refused with a code, and not left to wait
@@ -200,17 +198,19 @@ class Door:
         """End the oldest link that is being set up."""
         oldest = next((link for link in self._setups if link.end is None and not link.acknowledged), None)
         if oldest is not None:
-            self.give_up(oldest, End.SHED)
+            oldest.give_up(End.SHED)
 
     # Setting up.
 
     async def _set_up(self, link: Link, sock: SocketType, target: Target) -> None:
-        scope, handed_over = self._setups[link], False
+        scope, handed_over = link.setup, False
+        assert scope is not None, "it was begun"
         near = _stdlib_socket(sock)
         try:
             scope.deadline = trio.current_time() + self._in_force().section.setup_timeout
             self._in_force().options.apply(near)
-            setup = SetUp(link, trio.socket.from_stdlib_socket(near), target, self._means(link))
+            connection = PlainConnection(trio.socket.from_stdlib_socket(near))
+            setup = SetUp(link, connection, target, self._means(link))
             with scope:
                 ready = await setup.run()
                 handed_over = True
@@ -225,24 +225,17 @@ class Door:
             link.ends_as(End.INTERNAL)
         finally:
             del self._setups[link]
+            self._carrier.set_up(link)
             if not handed_over:
                 near.close()
                 link.ends_as(End.DRAINED)  # cancelled from outside
-                self._settle(link)
+                self._carrier.settle(link)
 
     def _established(self, link: Link, ready: Ready) -> None:
         """Hand a link over to the pump."""
-        link.established = self._rounds.clock()
-        self._setup_seconds.observe(link.established - link.opened)
-        self.accounts.note_established(link)
-        self.pump.carry(
-            link,
-            detached(ready.near),
-            detached(ready.far),
-            from_near=ready.from_near,
-            from_far=ready.from_far,
-            frames=self._in_force().section.frames and not link.tls,
-        )
+        self._setup_seconds.observe(self._rounds.clock() - link.opened)
+        frames = self._in_force().section.frames and not link.tls
+        self._carrier.carry(link, ready.near, ready.far, ready.from_near, ready.from_far, frames=frames)
 
     def _means(self, link: Link) -> Means:
         prepared = self._in_force()
@@ -251,7 +244,7 @@ class Door:
 
     def _has_room_for(self, link: Link) -> bool:
         """Count a link on the address that a load balancer told of it."""
-        return self.links.move(link) <= self._in_force().section.max_links_per_address
+        return self._links.move(link) <= self._in_force().section.max_links_per_address
 
     def _target_of_host(self, target: Target, host: str) -> Target | None:
         """The target for a host that TLS names: of the routes that share the address, the one for it."""
@@ -261,25 +254,39 @@ class Door:
         route = self._in_force().routes.for_host(listen, host)
         return None if route is None else Target(route, route.dial_host, target.port)
 
-    async def _dial_target(self, target: Target) -> trio.socket.SocketType:
-        started = self._rounds.clock()
-        sock = await dial(target.host, target.port, self._is_ours)
-        self._dial_seconds.observe(self._rounds.clock() - started)
-        self._in_force().options.apply(sock)
-        return sock
+    async def _dial_target(self, link: Link, target: Target) -> Connection:
+        """Connect to a target, directly or through its route's hop.
 
-    def _settle(self, link: Link) -> None:
-        """The last that happens to a link."""
-        self.links.close(link)
-        now = self._rounds.clock()
-        opening = self._openings.pop(link, None)
-        if opening is not None:
-            opening.links -= 1
-            opening.idle_since = now
-        self.accounts.settle(link, now)
-        self.resume()
-        if not self.links:
-            self.empty.set()
+        :raises LinkError: it is not to be had.
+        """
+        started = self._rounds.clock()
+        via = target.route.section.via
+        connection = await (self._dial(target) if via is None else self._dial_through(via, link, target))
+        self._dial_seconds.observe(self._rounds.clock() - started)
+        self._in_force().options.apply(connection.sock)
+        return connection
+
+    async def _dial(self, target: Target) -> PlainConnection:
+        try:
+            return PlainConnection(await dial(target.host, target.port, self._is_ours))
+        except DialError as error:
+            code = End.TARGET_UNKNOWN if error.unknown else End.DIAL_REFUSED
+            raise LinkError(End.REFUSED_BY_LIMIT if error.shortage else code, str(error)) from None
+
+    async def _dial_through(self, via: str, link: Link, target: Target) -> PlainConnection | TlsConnection:
+        hop = self._hops[via]
+        link.hop, link.tunnel = via, f"{self._hops.id}-{link.id}"
+        try:
+            tunnel = await hop.tunnel(target.host, target.port, link.tunnel)
+        except HopError as error:
+            raise LinkError(_ENDS[error.trouble], str(error)) from None
+        link.paces = hop.paces(self._rounds.clock())
+        link.over.append(tunnel.release)
+        return tunnel.connection
+
+    def _leave(self, opening: Opening) -> None:
+        opening.links -= 1
+        opening.idle_since = self._rounds.clock()
 
 
 def _stdlib_socket(sock: SocketType) -> socket.socket:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from epmdless.config import RelaySection
+from epmdless.links.sockets import SocketOptions
 from epmdless.log import Log
 from epmdless.relay.build import RouteBuilder
 from epmdless.relay.routes import RouteTable
-from epmdless.relay.sockets import SocketOptions
 from epmdless.rules import Rules
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from types import TracebackType
+from typing import Protocol
 
 import trio
 
@@ -32,7 +34,26 @@ MAX_QUESTIONS_A_SERVER = 16
 MAX_ANSWER = 2 * 1024 * 1024
 """Bytes of the longest answer that is taken: a list of 20,000 names of 80 bytes."""
 
-Connect = Callable[[], Awaitable[trio.SocketStream]]
+
+class Stream(Protocol):
+    """What a question takes of a connection; the end of its context closes it."""
+
+    async def send_all(self, data: bytes) -> None:
+        """Send all of it. Raises OSError or BrokenResourceError."""
+
+    def __aiter__(self) -> AsyncIterator[bytes | bytearray]:
+        """What comes, up to the other side's end."""
+
+    async def __aenter__(self) -> object:
+        """Nothing."""
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> object:
+        """Close it."""
+
+
+Connect = Callable[[], Awaitable[Stream]]
 
 
 class FarEpmd:
@@ -87,14 +108,16 @@ class FarEpmd:
         """Ask, and take everything up to the server's close."""
         with trio.move_on_after(PATIENCE):
             try:
-                async with self._own_limit, self._limit, await self._connect() as stream:
-                    await stream.send_all(encode_request(request))
-                    return await self._read_all(stream)
+                async with self._own_limit, self._limit:
+                    stream = await self._connect()
+                    async with stream:
+                        await stream.send_all(encode_request(request))
+                        return await self._read_all(stream)
             except (OSError, EpmdlessError, trio.BrokenResourceError) as error:
                 raise self._failed(str(error) or "the connection broke") from None
         raise self._failed("no answer in time")
 
-    async def _read_all(self, stream: trio.SocketStream) -> bytes:
+    async def _read_all(self, stream: Stream) -> bytes:
         received = bytearray()
         async for piece in stream:
             received += piece

@@ -100,7 +100,7 @@ def test_every_default_of_a_route() -> None:
         None,
     )
     assert (route.resolve, route.hidden, route.proxy_protocol) == (("epmd",), False, False)
-    assert (route.cookie_near, route.cookie_far) == (None, None)
+    assert (route.cookie_near, route.cookie_far, route.via) == (None, None, None)
 
 
 def test_rules_are_built_in_their_order() -> None:
@@ -194,6 +194,53 @@ def test_a_resolver_that_only_a_route_asks_is_asked(name: str, table: str) -> No
     read = decode(f"{table}\n{asking}", "")
     assert read.relay.route[0].resolve == (name,)
     assert name not in read.resolve.chain
+
+
+HOPS = "hop.az-b = {gateways = ['gw1:4370'], tls = false}"
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        f"{STAND_IN}, via = 'az-b'",
+        f"{STAND_IN}, dial = '10.0.2.7', resolve = ['scheme', 'epmd'], hidden = true, via = 'az-b'",
+        f"{STAND_IN}, dial = '10.0.9.9', via = 'az-b'",
+        "host = '10.0.9.9', listen = '10.0.1.9', via = 'az-b'",
+    ],
+)
+def test_a_route_goes_through_a_hop_into_a_network_of_its_own(table: str) -> None:
+    """There, the stand-in address of another route may be a far host's."""
+    other = "host = 'b9', listen = '10.0.9.9'"
+    read = decode(f"{HOPS}\n{routes(other, table)}", "").relay
+    assert [route.via for route in read.route] == [None, "az-b"]
+
+
+def test_a_route_by_net_may_go_through_a_hop() -> None:
+    (route,) = decode(f"{HOPS}\n" + with_net(f"{NET}, via = 'az-b'"), "").relay.route
+    assert (route.via, route.target) == ("az-b", None)
+
+
+@pytest.mark.parametrize(
+    ("more", "key", "problem"),
+    [
+        ("via = 'az-c'", "via", "'az-c' is no hop; allowed: az-b"),
+        ("via = ''", "via", "'' is no hop; allowed: az-b"),
+        ("via = 1", "via", "expected `str | null`, got `int`"),
+        ("via = 'az-b', dial = '10.0.1.9'", "dial", "10.0.1.9 is the `listen` of relay.route[1]"),
+        ("via = 'az-b', dial = '0.0.0.0'", "dial", "0.0.0.0 is no host's address"),
+        ("via = 'az-b', tls = 1", "tls", "expected `bool`"),
+    ],
+)
+def test_a_mistake_in_a_route_through_a_hop(more: str, key: str, problem: str) -> None:
+    error = mistake(f"{HOPS}\n" + routes("host = 'b9', listen = '10.0.9.9'", f"{STAND_IN}, {more}"))
+    assert error.key == f"relay.route[1].{key}"
+    assert problem in error.problem
+
+
+def test_without_any_hop_a_route_says_what_is_missing() -> None:
+    error = mistake(routes(f"{STAND_IN}, via = 'az-b'"))
+    assert error.key == "relay.route[0].via"
+    assert error.problem == "'az-b' is no hop; allowed: none, for want of a [hop.NAME] table"
 
 
 # Mistakes in one route.

@@ -223,6 +223,51 @@ def a_relay(keys: dict[str, Any], rules: list[Any], stand_ins: list[Any], nets: 
     return {**keys, **transparent, "rule": rules, "route": stand_ins + nets}
 
 
+TLS = st.just(False) | st.fixed_dictionaries(
+    {"cert": st.just("/gw.crt"), "key": st.just("/gw.key"), "ca": st.just("/ca.crt")},
+    optional={"min_version": st.sampled_from(["1.2", "1.3"])},
+)
+ALLOWED = st.fixed_dictionaries(
+    {
+        "client": GLOBS,
+        "hosts": st.lists(st.sampled_from(["*", "B?.x.", "10.0.0.0/8", "::1"]), min_size=1, max_size=3),
+        "ports": st.lists(st.sampled_from(["80", "1-9"]) | PORTS, min_size=1, max_size=3),
+    },
+    optional={"nodes": st.lists(GLOBS, min_size=1, max_size=2)},
+)
+GATEWAY = st.fixed_dictionaries(
+    {
+        "listen": st.sampled_from(["0.0.0.0:4370", "[::1]:4370", "10.0.9.1:0"]),
+        "tls": TLS,
+        "allow": st.lists(ALLOWED, min_size=1, max_size=3),
+    },
+    optional={
+        "epmd_port": PORTS,
+        "max_handshakes": st.integers(1, 4096),
+        "max_connections": st.integers(4096, 10**6),
+        **dict.fromkeys(("max_tunnels_per_client", "max_requests_per_second"), st.integers(1, 10**6)),
+        **dict.fromkeys(("request_timeout", "dial_timeout", "ready_timeout", "drain"), WHOLE),
+    },
+)
+RATES = st.builds("{}{}".format, st.integers(5, 99), st.sampled_from(["kB", "KiB", "MB", "MiB", "GB", "GiB"]))
+HOP = st.fixed_dictionaries(
+    {
+        "gateways": st.lists(
+            st.sampled_from(["gw1.x:4370", "GW2:1", "[fd00::7]:4370", "10.0.2.7:4370"]),
+            min_size=1,
+            unique=True,
+        ),
+        "tls": TLS,
+    },
+    optional={
+        "balance": st.sampled_from(["order", "least_loaded"]),
+        "ready": st.integers(0, 256),
+        "auth": st.just("/auth"),
+        "rate": RATES,
+        **dict.fromkeys(("ready_for", "connect_timeout", "lookup_ttl"), WHOLE),
+    },
+)
+HOP_NAMES = st.from_regex(r"[A-Za-z0-9_.-]{1,9}", fullmatch=True)
 RELAY = st.builds(a_relay, RELAY_KEYS, RULES, STAND_IN_ROUTES, NET_ROUTES)
 TABLES = st.fixed_dictionaries(
     {
@@ -253,6 +298,8 @@ TABLES = st.fixed_dictionaries(
             },
         ),
         "relay": RELAY,
+        "gateway": GATEWAY,
+        "hop": st.dictionaries(HOP_NAMES, HOP, max_size=3),
         "control": st.fixed_dictionaries({}, optional={"socket": st.sampled_from(["/run/a.sock", '/"é'])}),
         "metrics": st.fixed_dictionaries({}, optional={"listen": ADDRESSES}),
         "log": st.fixed_dictionaries(

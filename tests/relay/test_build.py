@@ -12,6 +12,7 @@ from epmdless.metrics import Metrics
 from epmdless.relay.build import RouteBuilder
 from epmdless.relay.routes import Cookies, RouteTable
 from epmdless.resolve.convention import SchemeResolver, StaticResolver
+from epmdless.resolve.far import FarEpmd
 from epmdless.resolve.outcomes import Found, Query, Resolver
 from epmdless.schemes import SuffixScheme
 from tests.support.link_sides import FAR_ADDRESS, HOST, STAND_IN
@@ -32,10 +33,14 @@ async def no_dial(host: str, port: int) -> trio.SocketStream:
     raise OSError(f"dialled {host} port {port}")
 
 
+def no_hop(via: str, host: str, port: int) -> FarEpmd:
+    raise AssertionError(f"through {via} to {host} port {port}")
+
+
 def built(*routes: Settings, before: str = "") -> RouteTable:
     section = decode(config_text(*routes, before=before), "test.toml").relay
     limit = trio.CapacityLimiter(1)
-    return RouteBuilder(section, "test.toml", SOURCES, no_dial, limit, Metrics(), Lines()).build()
+    return RouteBuilder(section, "test.toml", SOURCES, no_dial, no_hop, limit, Metrics(), Lines()).build()
 
 
 def cookie_file(path: Path, cookie: str = "secret", mode: int = 0o400) -> str:

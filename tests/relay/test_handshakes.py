@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from epmdless.relay.ends import End
+from epmdless.links.ends import End
 from epmdless.wire.handshake import MAX_MESSAGE, Message, Side, Status, StatusKind, StatusReply
 from epmdless.wire.handshake_watch import TABLE
 from tests.relay.scripts import NEAR, SCRIPTS, Script, code_for_leaving, state_after

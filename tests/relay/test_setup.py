@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import trio
 
+from epmdless.links.ends import End
+from epmdless.links.following import Connection
 from epmdless.relay.door import Door
-from epmdless.relay.ends import End
 from epmdless.relay.setup import Ready, SetUp
 from epmdless.wire.handshake import PUBLISHED, Ack, Reply, Side, Status, StatusKind, StatusReply, digest
 from tests.relay.scripts import ALIVE, COMPLEMENT, OLD_NAME, SCRIPTS
@@ -81,23 +82,23 @@ def test_a_near_side_that_leaves_at_its_refusal_does_not_hide_the_reason(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It may be gone before the task that refused it has its next turn."""
-    receive, send = SetUp._receive, SetUp._send
+    receive, send = SetUp.receive, SetUp._send
     left = trio.Event()
 
-    async def receive_and_tell(self: SetUp, sock: trio.socket.SocketType, side: Side) -> bytes:
+    async def receive_and_tell(self: SetUp, connection: Connection, side: Side) -> bytes:
         try:
-            return await receive(self, sock, side)
+            return await receive(self, connection, side)
         finally:
-            if side is Side.NEAR and self._link.far.node is not None:
+            if side is Side.NEAR and self.link.far.node is not None:
                 left.set()
 
-    async def send_and_wait(self: SetUp, sock: trio.socket.SocketType | None, *payloads: bytes) -> None:
-        await send(self, sock, *payloads)
-        if self._link.far.node is not None:
+    async def send_and_wait(self: SetUp, connection: Connection | None, *payloads: bytes) -> None:
+        await send(self, connection, *payloads)
+        if self.link.far.node is not None:
             with trio.CancelScope(shield=True):
                 await left.wait()
 
-    monkeypatch.setattr(SetUp, "_receive", receive_and_tell)
+    monkeypatch.setattr(SetUp, "receive", receive_and_tell)
     monkeypatch.setattr(SetUp, "_send", send_and_wait)
     with FarHost() as far_host, relay_to(far_host) as relay, dialling(far_host) as near:
         announced(near, far_host, "b@c1.test")

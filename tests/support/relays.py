@@ -19,8 +19,15 @@ import trio
 
 from epmdless import metrics
 from epmdless.config import decode
+from epmdless.gateway.prepared import prepare as prepare_gateway
+from epmdless.gateway.server import Gateway
+from epmdless.hop.hops import Hops
+from epmdless.hop.hops import prepare as prepare_hops
+from epmdless.links.carrier import Carrier
 from epmdless.metrics import Metrics
+from epmdless.net.listeners import endpoint_of
 from epmdless.net.rounds import Rounds
+from epmdless.net.tls.keeper import CertificateKeeper
 from epmdless.relay.server import Relay
 from tests.support.deadline import eventually
 from tests.support.link_sides import FAR_ADDRESS, HOST, STAND_IN, FarHost, Near, Peer
@@ -129,13 +136,28 @@ class RelayHere:
         self.counts = Metrics()
         self.others = 0
         self._rounds = Rounds()
+        self.carrier = Carrier(self._rounds, self.counts, self.lines)
+        keeper = CertificateKeeper(self.counts, self.lines)
+        self.hops = Hops(self.counts, self.lines, self._rounds.clock, self._is_ours, keeper)
         self.relay = Relay(
             self._rounds,
             self.counts,
             self.lines,
+            self.carrier,
+            self.hops,
             descriptor_limit=descriptor_limit,
             others=lambda: self.others,
             serve_epmd=lambda sock, *_: sock.close(),
+        )
+        self.gateway = Gateway(
+            self._rounds,
+            self.counts,
+            self.lines,
+            self.carrier,
+            keeper,
+            self.relay.is_ours,
+            descriptor_limit=descriptor_limit,
+            others=lambda: self.others,
         )
         self.take_on(text)
         self._hosts = hosts
@@ -145,8 +167,18 @@ class RelayHere:
 
     def take_on(self, text: str) -> None:
         """Make this the configuration; not while it runs."""
-        section = decode(text, "test.toml").relay
-        self.relay.take_on(self.relay.prepare(section, "test.toml", {}, self.lines))
+        config = decode(text, "test.toml")
+        self.relay.take_on(self.relay.prepare(config.relay, "test.toml", {}, self.lines))
+        self.hops.take_on(prepare_hops(config.hop, "test.toml"), self.lines)
+        self.gateway.take_on(prepare_gateway(config.gateway, config.relay, "test.toml"), self.lines)
+
+    def _is_ours(self, host: str, port: int) -> bool:
+        return self.relay.is_ours(host, port) or self.gateway.is_ours(host, port)
+
+    @property
+    def gateway_port(self) -> int:
+        """The port that its gateway listens on."""
+        return endpoint_of(self.gateway.listeners[0]).port
 
     def call(self, function: Callable[..., T], *arguments: object) -> T:
         """Call a function in the relay's thread."""
@@ -166,6 +198,15 @@ class RelayHere:
         """The end code of the near end's link, when it has ended."""
         return str(self.end_of(near)["end"])
 
+    def wait_for_lines(self, field: str, count: int) -> list[Line]:
+        """The lines that have a field, once there are so many."""
+
+        def look() -> list[Line] | None:
+            found = [line for line in list(self.lines) if field in line]
+            return found if len(found) >= count else None
+
+        return eventually(look, within=WITHIN, what=lambda: f"{count} lines with {field} in {self.lines}")
+
     def wait_for_ends(self, count: int) -> list[str]:
         """The end codes so far, once there are so many."""
 
@@ -181,7 +222,7 @@ class RelayHere:
 
     def views(self) -> list[dict[str, Any]]:
         """What the control socket shows."""
-        return self.call(self.relay.views)
+        return self.call(self.carrier.views)
 
     def wait_for_links(self, count: int, state: str = "established") -> list[dict[str, Any]]:
         """The links in a state, once there are so many."""
@@ -206,7 +247,10 @@ class RelayHere:
         if self._hosts is not None:
             trio.socket.set_custom_hostname_resolver(Hosts(self._hosts))
         async with trio.open_nursery() as nursery:
+            await nursery.start(self.carrier.serve)
+            await nursery.start(self.hops.serve)
             await nursery.start(self.relay.serve)
+            await nursery.start(self.gateway.serve)
             nursery.start_soon(self._rounds.run)
             self._running.set()
             await self._stop.wait()
@@ -227,6 +271,8 @@ class RelayHere:
         self._thread.join(WITHIN)
         assert not self._thread.is_alive()
         self.relay.close()
+        self.gateway.close()
+        self.carrier.close()
         self._rounds.close()
         if self._error is not None:
             raise self._error
@@ -238,7 +284,8 @@ class RelayHere:
         ended = [line["link"] for line in self.lines if "end" in line]
         assert ended == sorted(set(ended), key=ended.index), "a link ended twice"
         assert sorted(ended) == list(range(1, len(ended) + 1)), "a link without an end"
-        assert (len(self.relay), self.relay.descriptors) == (0, 0)
+        parts = (self.carrier, self.relay, self.hops, self.gateway)
+        assert (len(self.carrier), [part.descriptors for part in parts]) == (0, [0, 0, 0, 0])
 
 
 @contextmanager

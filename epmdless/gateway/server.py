@@ -1,0 +1,283 @@
+"""The gateway's server: its port, the limits that its clients meet, and what becomes of their requests."""
+
+from __future__ import annotations
+
+import socket
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from functools import partial
+from socket import SocketType
+from typing import NamedTuple
+
+import trio
+
+from epmdless import metrics
+from epmdless.addresses import Endpoint, ListenPlan
+from epmdless.gateway.prepared import Prepared
+from epmdless.gateway.refusal import RefusalError
+from epmdless.gateway.session import Session, State, Tunnel
+from epmdless.gateway.tunnels import Tunnels
+from epmdless.grants import Allowance
+from epmdless.links.carrier import Carrier
+from epmdless.log import Log
+from epmdless.metrics import Metrics
+from epmdless.net.accepting import Acceptor, Listener
+from epmdless.net.faults import note_fault
+from epmdless.net.listener_set import ListenerSet
+from epmdless.net.listeners import endpoint_of, has_address
+from epmdless.net.plain import PlainConnection
+from epmdless.net.rounds import Rounds
+from epmdless.net.tls.connection import TlsConnection
+from epmdless.net.tls.contexts import Certificates
+from epmdless.net.tls.keeper import CertificateKeeper
+from epmdless.policy import plain_address
+from epmdless.wire.connect import ConnectRequest
+from epmdless.wire.proxy_status import ProxyError
+
+RESERVED_DESCRIPTORS = 128
+"""Descriptors that tunnels leave alone: listeners, lookups, DNS sockets, metrics, logs. At most a quarter of
+all."""
+
+MAX_ADDRESSES = 4096
+"""Client addresses whose rate is remembered; the one that was silent for longest is forgotten."""
+
+
+class Gateway:
+    """Serves CONNECT for the configuration in force; without one, nothing.
+
+    :param carrier: carries the tunnels.
+    :param is_ours: whether dialling an address and port would lead back to another part of this process.
+    :param descriptor_limit: the process's limit on file descriptors.
+    :param others: descriptors that others in the process hold now, links aside.
+    """
+
+    def __init__(
+        self,
+        rounds: Rounds,
+        counts: Metrics,
+        log: Log,
+        carrier: Carrier,
+        keeper: CertificateKeeper,
+        is_ours: Callable[[str, int], bool],
+        *,
+        descriptor_limit: int,
+        others: Callable[[], int],
+    ) -> None:
+        self._rounds = rounds
+        self._counts = counts
+        self._log = log
+        self._carrier = carrier
+        self._keeper = keeper
+        self._is_ours = is_ours
+        self._capacity = descriptor_limit - min(RESERVED_DESCRIPTORS, descriptor_limit // 4)
+        self._others = others
+        self._in_force: Prepared | None = None
+        self._certificates: Certificates | None = None
+        self._listening = ListenerSet([], log)
+        self._acceptor = Acceptor(
+            rounds, counts, log, is_full=lambda: False, make_room=self._shed, take=self._accepted
+        )
+        self._sessions: dict[State, dict[Session, None]] = {state: {} for state in State}
+        self._tunnels = Tunnels(rounds, counts, carrier, lambda: self.in_force, self._leads_back)
+        self._rates: OrderedDict[str, _Allowed] = OrderedDict()
+        self._draining = False
+        carrier.freed.append(self._acceptor.resume)
+        for state in State:
+            sessions = self._sessions[state]
+            counts.gauge(metrics.GATEWAY_CONNECTIONS, partial(_size, sessions), (state.value,))
+
+    # Configuration.
+
+    def take_on(self, prepared: Prepared | None, log: Log) -> None:
+        """Make a configuration the one in force. Tunnels are not touched.
+
+        :raises ListenError: the address cannot be had; then all is as it was.
+        """
+        listen = () if prepared is None else (prepared.section.listen.endpoint(0),)
+        self._listening.change(ListenPlan(listen), self._acceptor.listen_on)
+        self._in_force = prepared
+        self._log = log
+        if prepared is None or prepared.certificates is None:
+            self._keeper.forget("gateway")
+            self._certificates = None
+        else:
+            self._renew(prepared.certificates)
+            self._keeper.keep("gateway", prepared.certificates, self._renew)
+
+    def _renew(self, certificates: Certificates) -> None:
+        self._certificates = certificates
+
+    @property
+    def in_force(self) -> Prepared:
+        """The configuration in force. Nobody asks where there is none."""
+        assert self._in_force is not None, "a connection came in through it"
+        return self._in_force
+
+    def _leads_back(self, host: str, port: int) -> bool:
+        return self.is_ours(host, port) or self._is_ours(host, port)
+
+    @property
+    def listeners(self) -> Sequence[socket.socket]:
+        """The sockets that it listens on."""
+        return self._listening.listeners
+
+    @property
+    def descriptors(self) -> int:
+        """Descriptors that the gateway holds now, but for those of links."""
+        return len(self._sessions[State.HANDSHAKE]) + len(self._sessions[State.READY])
+
+    def is_ours(self, host: str, port: int) -> bool:
+        """Whether dialling there would lead back here."""
+        ip = plain_address(host)
+        for listener in self._listening.listeners:
+            own = endpoint_of(listener)
+            if port == own.port and (
+                ip.is_unspecified or own.host == str(ip) or _is_covered(own.host, str(ip))
+            ):
+                return True
+        return False
+
+    # Running.
+
+    async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until cancelled."""
+        try:
+            async with trio.open_nursery() as self._nursery:
+                task_status.started()
+                await trio.sleep_forever()
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Accept no more, and refuse what is asked; connections that wait are closed."""
+        self._draining = True
+        self._acceptor.listen_on([])
+        self._listening.close()
+        for state in (State.HANDSHAKE, State.READY):
+            for session in list(self._sessions[state]):
+                session.scope.cancel()
+
+    # Accepting.
+
+    def _accepted(self, sock: SocketType, address: tuple[str, int], listener: Listener) -> None:
+        host = str(plain_address(address[0]))
+        reason = self._reason_to_close(host)
+        if reason is not None:
+            sock.close()
+            self._counts.count(metrics.GATEWAY_CLOSED, reason)
+            self._log.warning("connection refused", client=str(Endpoint(host, address[1])), reason=reason)
+            return
+        if len(self._sessions[State.HANDSHAKE]) >= self.in_force.section.max_handshakes:
+            self._shed()
+        self._nursery.start_soon(self._serve_client, sock, host, str(Endpoint(host, address[1])))
+
+    def _reason_to_close(self, host: str) -> str | None:
+        """Which limit a new connection would pass."""
+        if not self._may(host, "connections"):
+            return "rate"
+        if sum(map(len, self._sessions.values())) >= self.in_force.section.max_connections:
+            return "max_connections"
+        if self._carrier.descriptors + self.descriptors + 2 + self._others() > self._capacity:
+            return "descriptors"
+        return None
+
+    def _shed(self) -> bool:
+        """Give up the oldest connection that has not proved who it is.
+
+        :returns: False: there is room only once its task has ended; then the acceptor is told.
+        """
+        oldest = next((s for s in self._sessions[State.HANDSHAKE] if not s.scope.cancel_called), None)
+        if oldest is not None:
+            oldest.scope.cancel()
+            self._counts.count(metrics.GATEWAY_CLOSED, "shed")
+        return False
+
+    def _may(self, host: str, what: str) -> bool:
+        """Whether an address may do one more of something in this second."""
+        rate, now = self.in_force.section.max_requests_per_second, self._rounds.clock()
+        allowed = self._rates.pop(f"{what} {host}", None) or _Allowed(float(rate), now)
+        level = min(allowed.level + (now - allowed.at) * rate, float(rate))
+        self._rates[f"{what} {host}"] = _Allowed(max(level - 1, 0.0), now)
+        if len(self._rates) > MAX_ADDRESSES:
+            self._rates.popitem(last=False)
+        return level >= 1
+
+    async def _serve_client(self, sock: SocketType, host: str, address: str) -> None:
+        self.in_force.options.apply(sock)
+        trio_sock = trio.socket.from_stdlib_socket(
+            socket.socket(sock.family, socket.SOCK_STREAM, 0, fileno=sock.detach())
+        )
+        certificates = self._certificates
+        connection = (
+            PlainConnection(trio_sock)
+            if certificates is None
+            else TlsConnection(trio_sock, certificates.context)
+        )
+        session = Session(connection, host, address, self, self._move)
+        self._sessions[State.HANDSHAKE][session] = None
+        if self._draining:
+            session.scope.cancel()
+        try:
+            await session.run()
+        except Exception as error:  # noqa: BLE001 - one client's fault must not end the others
+            note_fault(self._counts, self._log, error)
+            connection.close()
+        finally:
+            for sessions in self._sessions.values():
+                sessions.pop(session, None)
+            self._acceptor.resume()
+
+    def _move(self, session: Session) -> None:
+        for sessions in self._sessions.values():
+            sessions.pop(session, None)
+        self._sessions[session.state][session] = None
+
+    # What sessions ask.
+
+    @property
+    def request_timeout(self) -> float:
+        """Seconds for the TLS handshake, and for a request."""
+        return self.in_force.section.request_timeout
+
+    @property
+    def ready_timeout(self) -> float:
+        """Seconds for which a client may wait before it asks."""
+        return self.in_force.section.ready_timeout
+
+    def allowance(self, names: tuple[str, ...]) -> Allowance:
+        """What a client of these names may do, now."""
+        return self.in_force.grants.for_client(names)
+
+    def count_request(self, status: int) -> None:
+        """Count an answer."""
+        self._counts.count(metrics.GATEWAY_REQUESTS, str(status))
+
+    def note_refused(self, session: Session, reason: str, detail: str) -> None:
+        """Count and log a connection that is closed for what it did, or did not."""
+        self._counts.count(metrics.GATEWAY_CLOSED, reason)
+        self._log.warning("client refused", client=session.address, reason=reason, error=detail)
+
+    async def open_tunnel(self, session: Session, request: ConnectRequest) -> Tunnel:
+        """Connect to what a request asks for. Raises RefusalError."""
+        if self._draining:
+            raise RefusalError(ProxyError.CONNECTION_LIMIT_REACHED, "the gateway stops")
+        if not self._may(session.host, "requests"):
+            raise RefusalError(ProxyError.CONNECTION_LIMIT_REACHED, "max_requests_per_second")
+        return await self._tunnels.open(session, request, self.allowance(session.names))
+
+
+class _Allowed(NamedTuple):
+    """What is left of an address's rate, at a time in seconds."""
+
+    level: float
+    at: float
+
+
+def _size(sessions: dict[Session, None]) -> float:
+    return len(sessions)
+
+
+def _is_covered(own: str, address: str) -> bool:
+    """Whether a socket that listens on all addresses of a family has this one."""
+    wildcard = "::" if ":" in address else "0.0.0.0"
+    return own == wildcard and has_address(address)

@@ -1,0 +1,83 @@
+"""From a client's request to a connection with its target: what was judged is what is dialled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import trio
+
+from epmdless.gateway.refusal import RefusalError
+from epmdless.grants import Allowance, Denied, Grant
+from epmdless.net.dialing import Address, DialError, dial_first, look_up
+from epmdless.wire.proxy_status import ProxyError
+
+
+async def dial_target(
+    allowance: Allowance, host: str, port: int, is_ours: Callable[[str, int], bool], seconds: float
+) -> tuple[trio.socket.SocketType, tuple[Grant, ...]]:
+    """Connect to what a client asks for, if its grants allow that.
+
+    A name is resolved once. Each of its addresses is judged, and only those that are allowed are dialled: a
+    name that leads elsewhere at a second look (DNS rebinding) leads nowhere.
+
+    :param seconds: for all of it.
+    :returns: the socket, for the caller to close, and the grants that allow its address.
+    :raises RefusalError: it is not allowed, or not to be had.
+    """
+    denied = allowance.ask(host, port)
+    if denied is not None:
+        raise RefusalError(ProxyError.HTTP_REQUEST_DENIED, _words(denied))
+    with trio.move_on_after(seconds):
+        try:
+            addresses = _allowed(allowance, host, port, await look_up(host, port))
+            addresses = {a: g for a, g in addresses.items() if not is_ours(a[1][0], port)}
+            if not addresses:
+                raise RefusalError(ProxyError.PROXY_LOOP_DETECTED, f"{host} is this gateway itself")
+            sock = await dial_first(list(addresses))
+        except DialError as error:
+            raise _failed(error) from None
+        return sock, _grants_of(sock, addresses)
+    raise RefusalError(ProxyError.CONNECTION_TIMEOUT, f"{host} port {port}: no answer in {seconds:g}s")
+
+
+def _allowed(
+    allowance: Allowance, host: str, port: int, addresses: Sequence[Address]
+) -> dict[Address, tuple[Grant, ...]]:
+    """The addresses that may be dialled, with the grants that allow each."""
+    allowed: dict[Address, tuple[Grant, ...]] = {}
+    why: Denied | None = None
+    for address in addresses:
+        judged = allowance.judge(host, port, address[1][0])
+        if isinstance(judged, Denied):
+            why = why or judged
+        else:
+            allowed[address] = judged
+    if not allowed and why is not None:
+        raise RefusalError(ProxyError.DESTINATION_IP_PROHIBITED, _words(why))
+    return allowed
+
+
+def _grants_of(
+    sock: trio.socket.SocketType, addresses: dict[Address, tuple[Grant, ...]]
+) -> tuple[Grant, ...]:
+    """The grants of the address that answered."""
+    try:
+        peer = sock.getpeername()
+    except OSError:  # gone already: the first read says so
+        peer = None
+    for (_, address), grants in addresses.items():
+        if peer is not None and peer[:2] == tuple(address[:2]):
+            return grants
+    return ()
+
+
+def _failed(error: DialError) -> RefusalError:
+    if error.unknown:
+        return RefusalError(ProxyError.DNS_ERROR, str(error))
+    if error.shortage:
+        return RefusalError(ProxyError.CONNECTION_LIMIT_REACHED, str(error))
+    return RefusalError(ProxyError.CONNECTION_REFUSED, str(error))
+
+
+def _words(denied: Denied) -> str:
+    return f"{denied.rule}: {denied.detail}"
