@@ -147,6 +147,9 @@ class Following:
             self._problem = self._problem or LinkError(End.HANDSHAKE_MALFORMED, str(error))
         except LinkError as error:
             self._problem = self._problem or error
+        else:
+            if side is Side.NEAR:
+                return  # the other task may still be passing the last message on
         scope.cancel()
 
     async def _step(self, side: Side, connection: Connection) -> bool:

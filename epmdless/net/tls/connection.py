@@ -143,9 +143,9 @@ class TlsConnection:
             return data
         while True:
             got = self.layer.read(size)
-            await self._flush()
             if got is not None:
-                return got
+                return got  # without a checkpoint: a cancellation must not lose it
+            await self._flush()
             await self._read_more()
 
     async def send(self, data: bytes, /) -> int:
