@@ -26,7 +26,7 @@ WARM_TARGETS = (Target(PLAIN, 1.3),)
 WARM_RATE = 50.0
 """Set-ups a second that leave any pool the time to fill again before the next."""
 WARM_SECONDS = 2.0
-"""At least: a median needs some of them."""
+"""At least, unless all runs are short: a median needs some of them."""
 
 
 def pings(bench: Bench) -> list[Row]:
@@ -41,7 +41,8 @@ def bulk(bench: Bench) -> list[Row]:
 
 def warm_setups(bench: Bench) -> list[Row]:
     """Links begun one by one with time between them, so that ready connections are there to take."""
-    run = partial(_paced, bench, seconds=max(bench.seconds, WARM_SECONDS))
+    is_quick = bench.seconds < 1
+    run = partial(_paced, bench, seconds=bench.seconds if is_quick else max(bench.seconds, WARM_SECONDS))
     question = f"link set-up, {WARM_RATE:g} begun each second"
     return bench.compared(Job(question, run, 1e3, "thousand", shown_us, "p50_us", True), WARM_TARGETS)
 

@@ -1,11 +1,11 @@
-"""epmdless: the port mapper and relay for Erlang and Elixir nodes.
+"""epmdless: the port mapper, relay and gateway for Erlang and Elixir nodes.
 
 The package is layered, and imports point down only (``tests/test_layers.py`` holds it to that)::
 
     L4  cli ─► app ─► launch            builds everything, one nursery; signals, reload, stop
-    L3  epmd     relay                  EPMD server; links across firewalls. app hands them what they share
-    L2  resolve    net    log           trio lives from here up; dnspython only in resolve/srv*
-    L1  wire  schemes  registry  policy  rules  config  metrics     pure: no I/O, no clock, no logging
+    L3  epmd     relay     gateway      EPMD server; both ends of links. app hands them what they share
+    L2  resolve    net    links    hop    log     trio lives from here up; dnspython only in resolve/srv*
+    L1  wire  schemes  registry  policy  rules  grants  config  metrics     pure: no I/O, no clock, no logging
     L0  names  addresses  errors                                    standard library only
 
 Words used throughout: a *node name* is ``app-9001@b1.internal``: *alive name* ``app-9001`` and
@@ -13,7 +13,9 @@ Words used throughout: a *node name* is ``app-9001@b1.internal``: *alive name* `
 *scheme* turns an alive name into a port. A *resolver* is one source of answers; resolvers stand in
 a *chain*, and each gives an *outcome*: found, not mine, or missing. A *link* is a relayed distribution
 connection, with a *near* side (who dialled) and a *far* side; a *route* says which far host a *stand-in
-address*, or an original destination, means; the *pump* moves the bytes of established links.
+address*, or an original destination, means; the *pump* moves the bytes of established links. A *hop* leads
+from a relay through *gateways* to a far subnet; a *tunnel* is one connection over it; a *grant* says what a
+gateway's client may reach.
 
 This module imports nothing: ``epmdless-epmd`` runs at each boot of ``erl`` and must start fast.
 """

@@ -241,7 +241,8 @@ class App:
         if not len(self._carrier):
             return
         config = self._loaded.config
-        seconds = max(config.relay.drain, config.gateway.drain if config.gateway else 0.0)
+        drains = [config.relay.drain] if config.relay.route or config.gateway is None else []
+        seconds = max(drains + ([config.gateway.drain] if config.gateway else []))
         self._log.info("draining", links=len(self._carrier), seconds=float(seconds))
 
         async def obey_again() -> None:

@@ -151,7 +151,7 @@ def measured(tmp_path: Path, *arguments: str, benchmark: str = "relay") -> list[
     results = tmp_path / "results.json"
     module = f"bench.{benchmark}"
     argv: list[str | Path] = [sys.executable, "-m", module, "--quick", *arguments, "--json", results]
-    finished = run(argv, env=clean_env(), within=60)
+    finished = run(argv, env=clean_env(), within=120)
     assert finished.status == 0, finished.stdout + finished.stderr
     rows: list[dict[str, Any]] = json.loads(results.read_text())["rows"]
     return rows

@@ -45,7 +45,11 @@ class Direction(msgspec.Struct, frozen=True):
 
 
 class LinkView(msgspec.Struct, frozen=True):
-    """A link as the process shows it; `age` is in seconds, `setup_ms` in milliseconds."""
+    """A link as the process shows it; `age` is in seconds, `setup_ms` in milliseconds.
+
+    `hop` is the one that it goes through, `client` who uses our gateway for it, `tunnel` the id that it has
+    on both ends of a hop; None: there is no such thing.
+    """
 
     id: int
     state: str
@@ -57,6 +61,9 @@ class LinkView(msgspec.Struct, frozen=True):
     far_to_near: Direction
     setup_ms: float | None = None
     tls: bool = False
+    hop: str | None = None
+    client: str | None = None
+    tunnel: str | None = None
 
 
 class Sample(msgspec.Struct, frozen=True):

@@ -41,13 +41,13 @@ def run(seconds: float | None, erl: str | None, *, loopback: bool) -> None:
     :param loopback: use loopback addresses even where network namespaces can be made.
     :raises EpmdlessError: there is no ``erl``, or a program did not do what it should.
     """
-    program = _find_erl(erl)
+    program = find_erl(erl)
     console = show.console()
-    with _ended_by_signals(), ExitStack() as stack:
+    with ended_by_signals(), ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="epmdless-demo-")))
         world = make_world(stack, loopback=loopback)
         programs = stack.enter_context(closing(Programs(world, folder, program)))
-        stack.callback(_ignore_signals)
+        stack.callback(ignore_signals)
         with suppress(KeyboardInterrupt, TimeUpError):
             _show(world, programs, console, seconds)
 
@@ -59,7 +59,7 @@ def _show(world: World, programs: Programs, console: Console, seconds: float | N
     if not console.is_terminal:
         console.print(heading)
         console.file.flush()
-    pause = _pause_until(None if seconds is None else time.monotonic() + seconds, programs.check)
+    pause = pause_until(None if seconds is None else time.monotonic() + seconds, programs.check)
     try:
         links.watch(ControlClient([programs.control_path]), console, pause, lambda: heading)
     except NoServerError:
@@ -68,7 +68,7 @@ def _show(world: World, programs: Programs, console: Console, seconds: float | N
         raise
 
 
-def _pause_until(end: float | None, check: Callable[[], None]) -> Callable[[float], None]:
+def pause_until(end: float | None, check: Callable[[], None]) -> Callable[[float], None]:
     """Sleep, as long as the time is not up and all goes well."""
 
     def pause(seconds: float) -> None:
@@ -80,7 +80,8 @@ def _pause_until(end: float | None, check: Callable[[], None]) -> Callable[[floa
     return pause
 
 
-def _find_erl(named: str | None) -> str:
+def find_erl(named: str | None) -> str:
+    """The path of an ``erl``: the one that was named, or the one in PATH. Raises EpmdlessError."""
     found = shutil.which(named or "erl")
     if found is not None:
         return str(Path(found).absolute())
@@ -92,7 +93,7 @@ def _find_erl(named: str | None) -> str:
 
 
 @contextmanager
-def _ended_by_signals() -> Iterator[None]:
+def ended_by_signals() -> Iterator[None]:
     """Make other signals end us as Ctrl-C does, so that everything is put away."""
     before = {number: signal.signal(number, signal.default_int_handler) for number in ENDING_SIGNALS}
     before[signal.SIGINT] = signal.getsignal(signal.SIGINT)
@@ -103,7 +104,7 @@ def _ended_by_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _ignore_signals() -> None:
+def ignore_signals() -> None:
     """From here on everything is put away, which takes seconds at most."""
     for number in (signal.SIGINT, *ENDING_SIGNALS):
         signal.signal(number, signal.SIG_IGN)

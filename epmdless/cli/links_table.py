@@ -59,6 +59,7 @@ COLUMNS = (
     Column("LINK", lambda half: str(half.link.id), "bold", of_link=True),
     Column("STATE", lambda half: half.link.state, of_link=True, numeric=False),
     Column("ROUTE", lambda half: half.link.route, of_link=True, numeric=False),
+    Column("VIA", lambda half: _via(half.link) or UNKNOWN, of_link=True, numeric=False),
     Column("AGE", lambda half: duration(half.link.age), of_link=True),
     Column("SIDE", lambda half: half.name, "dim", numeric=False),
     Column("NODE", lambda half: half.side.node or UNKNOWN, "bold", numeric=False),
@@ -70,9 +71,10 @@ COLUMNS = (
     Column("RETRANS", lambda half: si(half.side.retransmits)),
     Column("UNSENT B", lambda half: si(half.side.unsent)),
 )
-"""In their order. The rate and the last tick are of what the side sends; the rest is of its connection."""
+"""In their order. The rate and the last tick are of what the side sends; the rest is of its connection.
+VIA is left out where no link goes through a hop or a gateway."""
 
-LEFT_OUT_FIRST = ("ADDRESS", "STATE", "RETRANS", "ROUTE", "SIDE", "AGE")
+LEFT_OUT_FIRST = ("ADDRESS", "STATE", "RETRANS", "ROUTE", "VIA", "SIDE", "AGE")
 """Columns that go, one after the other, until a narrow terminal can show the others whole."""
 
 
@@ -83,7 +85,7 @@ def table(sample: Sample, rates: Mapping[int, LinkRates], console: Console) -> T
     filled in its first line only; elsewhere each line has everything, so that each can be searched for.
     """
     halves = [half for link in sample.links for half in _halves(link, rates)]
-    columns = list(COLUMNS)
+    columns = [column for column in COLUMNS if column.title != "VIA" or any(map(_via, sample.links))]
     if not console.is_terminal:
         return _made(columns, halves, whole=True)
     made = _made(columns, halves, whole=False)
@@ -117,6 +119,11 @@ def _halves(link: LinkView, rates: Mapping[int, LinkRates]) -> tuple[Half, Half]
         Half(link, "near", link.near, link.near_to_far, rate.near_to_far),
         Half(link, "far", link.far, link.far_to_near, rate.far_to_near),
     )
+
+
+def _via(link: LinkView) -> str:
+    """The hop that a link takes, or whom it comes from through our gateway."""
+    return link.hop or (f"from {link.client}" if link.client else "")
 
 
 def _made(columns: Sequence[Column], halves: Sequence[Half], *, whole: bool) -> Table:

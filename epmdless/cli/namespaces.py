@@ -10,7 +10,7 @@ import ctypes
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -22,10 +22,10 @@ CLONE_NEWNET = 0x40000000
 """<linux/sched.h>: a new network namespace."""
 
 ADMIN_FOLDERS = "/usr/local/sbin:/usr/sbin:/sbin"
-"""Where ``ip`` may be, besides PATH."""
+"""Where ``ip`` and ``nft`` may be, besides PATH."""
 
 COMMAND_SECONDS = 10.0
-"""For one call of ``ip``."""
+"""For one call of ``ip`` or ``nft``."""
 
 
 class NamespaceError(EpmdlessError):
@@ -60,20 +60,37 @@ class Namespace:
 
         :raises NamespaceError: it fails.
         """
-        argv = [self._ip_program, *words]
+        self._run("ip", self._ip_program, words)
 
+    def nft(self, rules: str) -> None:
+        """Have the kernel filter what comes in or goes out.
+
+        :param rules: in nftables' language.
+        :raises NamespaceError: it fails, or there is no ``nft`` (Debian package nftables).
+        """
+        program = find_program("nft")
+        if program is None:
+            raise NamespaceError("no `nft` (Debian package nftables)")
+        self._run("nft", program, ("-f", "-"), rules)
+
+    def _run(self, name: str, program: str, words: Sequence[str], given: str = "") -> None:
         def run() -> subprocess.CompletedProcess[bytes]:
-            return subprocess.run(  # noqa: S603 - `ip`, with words of ours alone
-                argv, capture_output=True, timeout=COMMAND_SECONDS, check=False
+            return subprocess.run(  # noqa: S603 - `ip` or `nft`, with words of ours alone
+                [program, *words],
+                input=given.encode(),
+                capture_output=True,
+                timeout=COMMAND_SECONDS,
+                check=False,
             )
 
+        command = " ".join((name, *words))
         try:
             done = self.call(run)
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise NamespaceError(f"ip {' '.join(words)}: {error}") from None
+            raise NamespaceError(f"{command}: {error}") from None
         if done.returncode != 0:
             said = done.stderr.decode(errors="replace").strip()
-            raise NamespaceError(f"ip {' '.join(words)}: {said or f'status {done.returncode}'}")
+            raise NamespaceError(f"{command}: {said or f'status {done.returncode}'}")
 
     def join(self, name: str, other: Namespace, other_name: str) -> None:
         """Connect two namespaces by a pair of interfaces, `name` here and `other_name` there."""
@@ -109,10 +126,15 @@ def _check(result: int) -> None:
 
 
 def _find_ip() -> str:
-    found = shutil.which("ip", path=os.pathsep.join((os.environ.get("PATH", os.defpath), ADMIN_FOLDERS)))
+    found = find_program("ip")
     if found is None:
         raise NamespaceError("no `ip` (Debian package iproute2)")
     return found
+
+
+def find_program(name: str) -> str | None:
+    """The path of a program that administrators use; None: there is none."""
+    return shutil.which(name, path=os.pathsep.join((os.environ.get("PATH", os.defpath), ADMIN_FOLDERS)))
 
 
 def in_a_thread(function: Callable[[], T]) -> T:

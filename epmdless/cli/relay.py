@@ -73,3 +73,19 @@ def demo_relay(seconds: float | None, otp_erl: str | None, loopback: bool) -> No
     from epmdless.cli import demo as showing
 
     showing.run(seconds, otp_erl, loopback=loopback)
+
+
+@demo.command("zones")
+@click.option(
+    "--for", "seconds", type=click.FloatRange(min=1), metavar="SECONDS", help="Stop by itself so long after."
+)
+@click.option("--otp-erl", metavar="PATH", help="The `erl` to run (default: the one in PATH).")
+def demo_zones(seconds: float | None, otp_erl: str | None) -> None:
+    """Link Erlang nodes of two zones through gateways and one open port; show who gets through, and who not.
+
+    As root: the zones are network namespaces, which go with the command. Then the links are shown until
+    Ctrl-C.
+    """
+    from epmdless.cli import demo_zones as showing
+
+    showing.run(seconds, otp_erl)

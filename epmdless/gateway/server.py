@@ -63,6 +63,7 @@ class Gateway:
         descriptor_limit: int,
         others: Callable[[], int],
     ) -> None:
+        self.turns = trio.Lock()
         self._rounds = rounds
         self._counts = counts
         self._log = log
@@ -78,13 +79,14 @@ class Gateway:
             rounds, counts, log, is_full=lambda: False, make_room=self._shed, take=self._accepted
         )
         self._sessions: dict[State, dict[Session, None]] = {state: {} for state in State}
-        self._tunnels = Tunnels(rounds, counts, carrier, lambda: self.in_force, self._leads_back)
+        self._tunnels = Tunnels(
+            rounds, counts, carrier, lambda: self.in_force, self._leads_back, self.note_refused
+        )
         self._rates: OrderedDict[str, _Allowed] = OrderedDict()
         self._draining = False
         carrier.freed.append(self._acceptor.resume)
         for state in State:
-            sessions = self._sessions[state]
-            counts.gauge(metrics.GATEWAY_CONNECTIONS, partial(_size, sessions), (state.value,))
+            counts.gauge(metrics.GATEWAY_CONNECTIONS, partial(self._count, state), (state.value,))
 
     # Configuration.
 
@@ -95,7 +97,9 @@ class Gateway:
         """
         listen = () if prepared is None else (prepared.section.listen.endpoint(0),)
         self._listening.change(ListenPlan(listen), self._acceptor.listen_on)
-        self._in_force = prepared
+        if self._knows_clients_otherwise(prepared):
+            self._end_waiting()
+        self._in_force = prepared or self._in_force  # for tunnels that are being set up
         self._log = log
         if prepared is None or prepared.certificates is None:
             self._keeper.forget("gateway")
@@ -104,12 +108,16 @@ class Gateway:
             self._renew(prepared.certificates)
             self._keeper.keep("gateway", prepared.certificates, self._renew)
 
+    def _knows_clients_otherwise(self, prepared: Prepared | None) -> bool:
+        """Whether those who wait have no right to it any more: nobody asked them for a certificate."""
+        return prepared is None or (prepared.certificates is None) is not (self._certificates is None)
+
     def _renew(self, certificates: Certificates) -> None:
         self._certificates = certificates
 
     @property
     def in_force(self) -> Prepared:
-        """The configuration in force. Nobody asks where there is none."""
+        """The configuration in force, or the last one that was. Nobody asks where there was none."""
         assert self._in_force is not None, "a connection came in through it"
         return self._in_force
 
@@ -124,7 +132,8 @@ class Gateway:
     @property
     def descriptors(self) -> int:
         """Descriptors that the gateway holds now, but for those of links."""
-        return len(self._sessions[State.HANDSHAKE]) + len(self._sessions[State.READY])
+        waiting = len(self._sessions[State.HANDSHAKE]) + len(self._sessions[State.READY])
+        return waiting + 2 * self._tunnels.questions
 
     def is_ours(self, host: str, port: int) -> bool:
         """Whether dialling there would lead back here."""
@@ -153,6 +162,10 @@ class Gateway:
         self._draining = True
         self._acceptor.listen_on([])
         self._listening.close()
+        self._end_waiting()
+
+    def _end_waiting(self) -> None:
+        """Close the connections that have no tunnel."""
         for state in (State.HANDSHAKE, State.READY):
             for session in list(self._sessions[state]):
                 session.scope.cancel()
@@ -162,6 +175,8 @@ class Gateway:
     def _accepted(self, sock: SocketType, address: tuple[str, int], listener: Listener) -> None:
         host = str(plain_address(address[0]))
         reason = self._reason_to_close(host)
+        if reason in ("max_connections", "descriptors") and self._shed():
+            reason = None
         if reason is not None:
             sock.close()
             self._counts.count(metrics.GATEWAY_CLOSED, reason)
@@ -169,40 +184,44 @@ class Gateway:
             return
         if len(self._sessions[State.HANDSHAKE]) >= self.in_force.section.max_handshakes:
             self._shed()
-        self._nursery.start_soon(self._serve_client, sock, host, str(Endpoint(host, address[1])))
+        session = self._session(sock, host, str(Endpoint(host, address[1])))
+        # Now: the tasks of a batch begin after it, in any order.
+        self._sessions[State.HANDSHAKE][session] = None
+        self._nursery.start_soon(self._serve_client, session)
 
     def _reason_to_close(self, host: str) -> str | None:
         """Which limit a new connection would pass."""
         if not self._may(host, "connections"):
             return "rate"
-        if sum(map(len, self._sessions.values())) >= self.in_force.section.max_connections:
+        if sum(map(self._count, State)) >= self.in_force.section.max_connections:
             return "max_connections"
         if self._carrier.descriptors + self.descriptors + 2 + self._others() > self._capacity:
             return "descriptors"
         return None
 
     def _shed(self) -> bool:
-        """Give up the oldest connection that has not proved who it is.
-
-        :returns: False: there is room only once its task has ended; then the acceptor is told.
-        """
-        oldest = next((s for s in self._sessions[State.HANDSHAKE] if not s.scope.cancel_called), None)
-        if oldest is not None:
-            oldest.scope.cancel()
-            self._counts.count(metrics.GATEWAY_CLOSED, "shed")
-        return False
+        """Give up the oldest connection that has not proved who it is; False: there is none."""
+        oldest = next(iter(self._sessions[State.HANDSHAKE]), None)
+        if oldest is None:
+            return False
+        del self._sessions[State.HANDSHAKE][oldest]
+        oldest.scope.cancel()  # first: its task must not meet a closed socket
+        oldest.connection.close()
+        self._counts.count(metrics.GATEWAY_CLOSED, "shed")
+        return True
 
     def _may(self, host: str, what: str) -> bool:
         """Whether an address may do one more of something in this second."""
         rate, now = self.in_force.section.max_requests_per_second, self._rounds.clock()
         allowed = self._rates.pop(f"{what} {host}", None) or _Allowed(float(rate), now)
         level = min(allowed.level + (now - allowed.at) * rate, float(rate))
-        self._rates[f"{what} {host}"] = _Allowed(max(level - 1, 0.0), now)
+        # What is refused costs nothing: else who asks too often would get nothing at all.
+        self._rates[f"{what} {host}"] = _Allowed(level - 1 if level >= 1 else level, now)
         if len(self._rates) > MAX_ADDRESSES:
             self._rates.popitem(last=False)
         return level >= 1
 
-    async def _serve_client(self, sock: SocketType, host: str, address: str) -> None:
+    def _session(self, sock: SocketType, host: str, address: str) -> Session:
         self.in_force.options.apply(sock)
         trio_sock = trio.socket.from_stdlib_socket(
             socket.socket(sock.family, socket.SOCK_STREAM, 0, fileno=sock.detach())
@@ -213,19 +232,22 @@ class Gateway:
             if certificates is None
             else TlsConnection(trio_sock, certificates.context)
         )
-        session = Session(connection, host, address, self, self._move)
-        self._sessions[State.HANDSHAKE][session] = None
-        if self._draining:
-            session.scope.cancel()
+        return Session(connection, host, address, self, self._move)
+
+    async def _serve_client(self, session: Session) -> None:
         try:
             await session.run()
         except Exception as error:  # noqa: BLE001 - one client's fault must not end the others
             note_fault(self._counts, self._log, error)
-            connection.close()
+            session.connection.close()
         finally:
             for sessions in self._sessions.values():
                 sessions.pop(session, None)
             self._acceptor.resume()
+
+    def _count(self, state: State) -> int:
+        """How many connections are at something; those of tunnels are the pump's once they are up."""
+        return len(self._sessions[state]) + (self._tunnels.carried if state is State.TUNNEL else 0)
 
     def _move(self, session: Session) -> None:
         for sessions in self._sessions.values():
@@ -257,12 +279,15 @@ class Gateway:
         self._counts.count(metrics.GATEWAY_CLOSED, reason)
         self._log.warning("client refused", client=session.address, reason=reason, error=detail)
 
-    async def open_tunnel(self, session: Session, request: ConnectRequest) -> Tunnel:
-        """Connect to what a request asks for. Raises RefusalError."""
+    def admit(self, session: Session) -> None:
+        """Take one more request. Raises RefusalError."""
         if self._draining:
             raise RefusalError(ProxyError.CONNECTION_LIMIT_REACHED, "the gateway stops")
         if not self._may(session.host, "requests"):
             raise RefusalError(ProxyError.CONNECTION_LIMIT_REACHED, "max_requests_per_second")
+
+    async def open_tunnel(self, session: Session, request: ConnectRequest) -> Tunnel:
+        """Connect to what a request asks for. Raises RefusalError."""
         return await self._tunnels.open(session, request, self.allowance(session.names))
 
 
@@ -271,10 +296,6 @@ class _Allowed(NamedTuple):
 
     level: float
     at: float
-
-
-def _size(sessions: dict[Session, None]) -> float:
-    return len(sessions)
 
 
 def _is_covered(own: str, address: str) -> bool:

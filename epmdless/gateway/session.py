@@ -29,8 +29,8 @@ GOODBYE_SECONDS = 1.0
 """For the last words to a client that is closed."""
 
 
-LAST_READS = 8
-"""Reads from a client whose TLS handshake failed, before it is closed."""
+LAST_READS = 128
+"""Reads from a client that is closed for what it said, before it is: 2 MiB, more than what is under way."""
 
 
 class State(StrEnum):
@@ -42,7 +42,12 @@ class State(StrEnum):
 
 
 class Host(Protocol):
-    """What a session asks of the gateway."""
+    """What a session asks of the gateway.
+
+    :ivar turns: held for each step of a TLS handshake.
+    """
+
+    turns: trio.Lock
 
     @property
     def request_timeout(self) -> float:
@@ -60,6 +65,9 @@ class Host(Protocol):
 
     def note_refused(self, session: Session, reason: str, detail: str) -> None:
         """Count and log a connection that is closed for what it did, or did not."""
+
+    def admit(self, session: Session) -> None:
+        """Take one more request. Raises RefusalError."""
 
     async def open_tunnel(self, session: Session, request: ConnectRequest) -> Tunnel:
         """Connect to what a request asks for. Raises RefusalError."""
@@ -132,7 +140,7 @@ class Session:
         problem: OSError = TimeoutError()
         with trio.move_on_after(self._gateway.request_timeout):
             try:
-                await self.connection.handshake()
+                await self.connection.handshake(self._gateway.turns)
             except OSError as error:
                 problem = error
             else:
@@ -146,8 +154,8 @@ class Session:
         return False
 
     async def _linger(self) -> None:
-        """Take what is still under way: to close on it would be a reset, which destroys the alert that tells
-        the client why."""
+        """Take what is still under way: to close on it would be a reset, which destroys the alert, or the
+        answer, that tells the client why."""
         sock = self.connection.sock
         with suppress(OSError), trio.move_on_after(GOODBYE_SECONDS):
             sock.shutdown(SHUT_WR)
@@ -168,20 +176,29 @@ class Session:
                 return None, b""
             except OSError:
                 return None, b""
-            if request is None:
-                return None, b""
             try:
-                if isinstance(request, OptionsRequest):
-                    await self._send(self._list(reader))
-                else:
-                    tunnel = await self._connect(reader, request)
+                if request is not None:
+                    tunnel = await self._answer(reader, request)
                     if tunnel is not None:
                         return tunnel, reader.rest
+                if request is None or reader.must_close:
+                    await self._part()
+                    return None, b""
             except OSError:
                 return None, b""
-            if reader.must_close:
-                await self._part()
-                return None, b""
+
+    async def _answer(self, reader: RequestReader, request: ConnectRequest | OptionsRequest) -> Tunnel | None:
+        """Answer a request; the tunnel that it opens. Raises OSError."""
+        try:
+            self._gateway.admit(self)
+            if isinstance(request, ConnectRequest):
+                return await self._connect(reader, request)
+            await self._send(self._list(reader))
+        except RefusalError as error:
+            self._gateway.count_request(error.status)
+            body = f"{error.detail}\n".encode("ascii", "replace")
+            await self._send(reader.respond(error.status, proxy_status=error.proxy_status, body=body))
+        return None
 
     async def _next_request(self, reader: RequestReader) -> ConnectRequest | OptionsRequest | None:
         """The next request; None: there is no more.
@@ -189,7 +206,7 @@ class Session:
         :raises RemoteProtocolError: what comes is none, or comes too slowly.
         :raises OSError: the connection broke.
         """
-        deadline, begun = trio.current_time() + self._gateway.ready_timeout, False
+        deadline, begun = trio.current_time() + self._patience, False
         while (request := reader.next()) is None:
             if reader.ended:
                 return None
@@ -203,19 +220,20 @@ class Session:
                 return None
         return request
 
-    async def _connect(self, reader: RequestReader, request: ConnectRequest) -> Tunnel | None:
-        """Open a tunnel, and say so; None: it was refused, and the client told why.
+    @property
+    def _patience(self) -> float:
+        """Seconds to wait for a request: long for those who may ask for something."""
+        is_nobody = self._gateway.allowance(self.names).is_empty
+        return self._gateway.request_timeout if is_nobody else self._gateway.ready_timeout
 
+    async def _connect(self, reader: RequestReader, request: ConnectRequest) -> Tunnel:
+        """Open a tunnel, and say so.
+
+        :raises RefusalError: it may not be opened, or cannot.
         :raises OSError: the client has left.
         """
-        try:
-            self._check_certificate()
-            tunnel = await self._gateway.open_tunnel(self, request)
-        except RefusalError as error:
-            self._gateway.count_request(error.status)
-            body = f"{error.detail}\n".encode("ascii", "replace")
-            await self._send(reader.respond(error.status, proxy_status=error.proxy_status, body=body))
-            return None
+        self._check_certificate()
+        tunnel = await self._gateway.open_tunnel(self, request)
         try:
             self._gateway.count_request(200)
             await self._send(reader.respond(200, proxy_status=ProxyStatus(None)))
@@ -258,3 +276,4 @@ class Session:
         """End politely. Raises OSError."""
         with trio.move_on_after(GOODBYE_SECONDS):
             await self.connection.say_goodbye()
+        await self._linger()

@@ -9,6 +9,7 @@ import trio
 from epmdless.gateway.refusal import RefusalError
 from epmdless.grants import Allowance, Denied, Grant
 from epmdless.net.dialing import Address, DialError, dial_first, look_up
+from epmdless.policy import plain_address
 from epmdless.wire.proxy_status import ProxyError
 
 
@@ -66,7 +67,8 @@ def _grants_of(
     except OSError:  # gone already: the first read says so
         peer = None
     for (_, address), grants in addresses.items():
-        if peer is not None and peer[:2] == tuple(address[:2]):
+        # As addresses, not as texts: a client may write one in many ways.
+        if peer is not None and plain_address(peer[0]) == plain_address(address[0]):
             return grants
     return ()
 

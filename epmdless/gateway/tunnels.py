@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 import trio
@@ -30,7 +31,16 @@ HANDSHAKE_SECONDS = 10.0
 """For the nodes' handshake inside a tunnel; a BEAM gives up after 7 s."""
 
 GOODBYE_SECONDS = 1.0
-"""For the last words of a tunnel that carried an EPMD question."""
+"""For the last words of a tunnel that carried an EPMD question, or for which no link came up."""
+
+Grants = tuple[Grant, ...]
+
+_PROBLEMS = {
+    "refused": "a question to EPMD that is not allowed: lookups and lists of allowed nodes are",
+    "malformed": "a question to EPMD, or its answer, that is none",
+    "timed_out": "a question to EPMD that was not asked, or not answered, in time",
+}
+"""What is said of questions that ended so."""
 
 LABEL = "gateway"
 """What stands in a log line where a relay's link has its route."""
@@ -41,6 +51,9 @@ class Tunnels:
 
     :param in_force: the configuration in force.
     :param is_ours: whether dialling an address and port would lead back here.
+    :param note_refused: told of a client, by reason and in words, whose question to EPMD was none.
+    :ivar carried: tunnels that the pump has.
+    :ivar questions: tunnels with a question to an EPMD server.
     """
 
     def __init__(
@@ -50,7 +63,10 @@ class Tunnels:
         carrier: Carrier,
         in_force: Callable[[], Prepared],
         is_ours: Callable[[str, int], bool],
+        note_refused: Callable[[Session, str, str], None],
     ) -> None:
+        self.carried = self.questions = 0
+        self._note_refused = note_refused
         self._id = secrets.token_hex(4)
         self._rounds = rounds
         self._counts = counts
@@ -65,19 +81,27 @@ class Tunnels:
         """Connect to what a client asks for. Raises RefusalError."""
         if request.port == self._in_force().section.epmd_port:
             far, grants = await self._dial(session, request, allowance)
-            return _Question(session, far, allowance, grants)
+            return _Question(self, session, far, allowance, grants)
         link = self._begin(session, request, allowance)
         try:
-            far, grants = await self._dial(session, request, allowance)
+            far, grants = await self._dial_for(link, session, request, allowance)
         except RefusalError as error:
             self.end(link, error.end, error.detail)
             raise
-        except BaseException:
-            self.end(link, End.DRAINED, "")  # cancelled: the gateway stops
+        except BaseException as error:
+            self.end(link, End.INTERNAL if isinstance(error, Exception) else End.DRAINED, "")
             raise
         return _LinkTunnel(
             self, session, link, far, TunnelSetUp(link, session.connection, far, allowance, grants)
         )
+
+    async def _dial_for(
+        self, link: Link, session: Session, request: ConnectRequest, allowance: Allowance
+    ) -> tuple[PlainConnection, tuple[Grant, ...]]:
+        """Connect, unless the link is ended meanwhile."""
+        with self._carrier.begin(link):
+            return await self._dial(session, request, allowance)
+        raise RefusalError(ProxyError.CONNECTION_LIMIT_REACHED, "the link was ended")
 
     async def _dial(
         self, session: Session, request: ConnectRequest, allowance: Allowance
@@ -114,29 +138,61 @@ class Tunnels:
 
     def end(self, link: Link, code: End, detail: str) -> None:
         """End a link that nothing was carried for."""
+        self._carrier.set_up(link)
         link.ends_as(code)
         link.detail = link.detail or detail
         self._carrier.settle(link)
 
-    async def set_up(self, link: Link, setup: TunnelSetUp, rest: bytes) -> bool:
+    async def set_up(self, link: Link, setup: TunnelSetUp) -> bool:
         """Follow the nodes' handshake; whether the pump has the link now."""
         scope = self._carrier.begin(link)
         scope.deadline = trio.current_time() + HANDSHAKE_SECONDS
+        carried = False
+        code, detail = End.DRAINED, ""  # cancelled from outside, unless something else is found
         try:
             with scope:
-                from_near, from_far = await setup.run()
-                self._setup_seconds.observe(self._rounds.clock() - link.opened)
-                frames = self._in_force().frames and not link.tls
-                self._carrier.set_up(link)
-                assert setup.far is not None, "it was dialled"
-                self._carrier.carry(link, setup.near, setup.far, from_near, from_far, frames=frames)
-                return True
-            self.end(link, End.HANDSHAKE_TIMED_OUT, "")
+                self._carry(link, setup, *await setup.run())
+                carried = True
+                return carried
+            code = End.HANDSHAKE_TIMED_OUT
         except LinkError as error:
-            self.end(link, End(error.code), error.detail)
+            code, detail = End(error.code), error.detail
+        except OSError as error:
+            code, detail = End.TUNNEL_CUT, str(error)
+        except Exception:
+            code = End.INTERNAL
+            raise
         finally:
-            self._carrier.set_up(link)
-        return False
+            if not carried and link.flows is None:
+                self.end(link, code, detail)
+        return carried
+
+    def _carry(self, link: Link, setup: TunnelSetUp, from_near: bytes, from_far: bytes) -> None:
+        """Hand a link over to the pump.
+
+        :raises OSError: what the client sent behind the handshake is not what TLS allows.
+        """
+        self._setup_seconds.observe(self._rounds.clock() - link.opened)
+        frames = self._in_force().frames and not link.tls
+        assert setup.far is not None, "it was dialled"
+        self.carried += 1
+        link.over.append(self._note_over)
+        self._carrier.set_up(link)
+        self._carrier.carry(link, setup.near, setup.far, from_near, from_far, frames=frames)
+
+    def _note_over(self) -> None:
+        self.carried -= 1
+
+    async def ask(self, session: Session, far: PlainConnection, allowance: Allowance, grants: Grants) -> None:
+        """Pass a question and its answer."""
+        self.questions += 1
+        try:
+            outcome = await pass_question(session.connection, far, allowance, grants)
+        finally:
+            self.questions -= 1
+        problem = _PROBLEMS.get(outcome)
+        if problem is not None:
+            self._note_refused(session, f"epmd_{outcome}", f"{session.address}: {problem}")
 
 
 class _LinkTunnel:
@@ -156,11 +212,18 @@ class _LinkTunnel:
         self._session.connection.put_back(rest)
         carried = False
         try:
-            carried = await self._tunnels.set_up(self._link, self._setup, rest)
+            carried = await self._tunnels.set_up(self._link, self._setup)
+            if not carried:
+                await self._part()
         finally:
             if not carried:
                 self._session.connection.close()
                 self._far.close()
+
+    async def _part(self) -> None:
+        """End politely: to the near relay a far node that closes, as at a wrong digest, is no cut tunnel."""
+        with suppress(OSError), trio.move_on_after(GOODBYE_SECONDS):
+            await self._session.connection.say_goodbye()
 
     def give_up(self) -> None:
         """The client has left before it was told."""
@@ -172,8 +235,14 @@ class _Question:
     """A tunnel for one question to a far host's EPMD server."""
 
     def __init__(
-        self, session: Session, far: PlainConnection, allowance: Allowance, grants: tuple[Grant, ...]
+        self,
+        tunnels: Tunnels,
+        session: Session,
+        far: PlainConnection,
+        allowance: Allowance,
+        grants: Grants,
     ) -> None:
+        self._tunnels = tunnels
         self._session = session
         self._far = far
         self._allowance = allowance
@@ -184,7 +253,7 @@ class _Question:
         near = self._session.connection
         near.put_back(rest)
         try:
-            await pass_question(near, self._far, self._allowance, self._grants)
+            await self._tunnels.ask(self._session, self._far, self._allowance, self._grants)
             with trio.move_on_after(GOODBYE_SECONDS):
                 await near.say_goodbye()
         except OSError:

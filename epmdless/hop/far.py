@@ -11,7 +11,9 @@ from typing import Any, Self, TypeVar
 import trio
 
 from epmdless.errors import ResolveError
-from epmdless.hop.hop import Hop, Tunnel
+from epmdless.hop.hop import Hop
+from epmdless.hop.race import Tunnel
+from epmdless.hop.trouble import HopError
 from epmdless.metrics import Metrics
 from epmdless.resolve.far import FarEpmd
 from epmdless.resolve.outcomes import Outcome, Query, Verdict
@@ -54,14 +56,16 @@ class _Question:
     """A question that is being asked.
 
     :ivar over: set when it is answered, or given up.
-    :ivar problem: why there is no answer, for all who wait for it.
+    :ivar answers: the answer, for all who wait for it; empty: there is none.
+    :ivar problem: why there is none; None as well where the asker left.
     """
 
-    __slots__ = ("over", "problem")
+    __slots__ = ("answers", "over", "problem")
 
     def __init__(self) -> None:
         self.over = trio.Event()
-        self.problem: ResolveError | None = None
+        self.answers: list[Any] = []
+        self.problem: str | None = None
 
 
 class KeptEpmd(FarEpmd):
@@ -110,7 +114,10 @@ class KeptEpmd(FarEpmd):
         while (question := self._asking.get(key)) is not None:
             await question.over.wait()
             if question.problem is not None:
-                raise question.problem
+                raise ResolveError(question.problem)
+            if question.answers:
+                shared: T = question.answers[0]
+                return shared
         kept = self._kept.get(key)
         if kept is not None and kept[0] > self._clock():
             answer: T = kept[1]
@@ -123,13 +130,21 @@ class KeptEpmd(FarEpmd):
         try:
             answer = await ask()
         except ResolveError as error:
-            question.problem = error
+            question.problem = str(error)
             raise
         else:
-            if len(self._kept) >= MAX_KEPT:
-                self._kept.clear()
-            self._kept[key] = (self._clock() + self._hop().standing.section.lookup_ttl, answer)
+            question.answers.append(answer)
+            self._keep(key, answer)
             return answer
         finally:
             del self._asking[key]
             question.over.set()
+
+    def _keep(self, key: str | None, answer: object) -> None:
+        try:
+            seconds = self._hop().standing.section.lookup_ttl
+        except HopError:  # a reload removed it meanwhile
+            return
+        if len(self._kept) >= MAX_KEPT:
+            self._kept.clear()
+        self._kept[key] = (self._clock() + seconds, answer)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import trio
 
 from epmdless.config import HopSection, HostPort
-from epmdless.errors import RemoteProtocolError
+from epmdless.errors import LocalProtocolError, RemoteProtocolError
 from epmdless.hop.trouble import HopError, Trouble, trouble_of
 from epmdless.log import Log
 from epmdless.net.dialing import DialError, dial
@@ -20,13 +20,25 @@ from epmdless.net.plain import PlainConnection
 from epmdless.net.tls.connection import TlsConnection
 from epmdless.net.tls.contexts import Certificates
 from epmdless.net.tls.problems import explain
-from epmdless.wire.connect import ResponseReader, encode_connect
+from epmdless.wire.connect import Response, ResponseReader, encode_connect, encode_options
 
 FIRST_BACK_OFF = 0.5
 """Seconds for which a gateway is set aside after its first failure; each further one doubles it."""
 
 LONGEST_BACK_OFF = 30.0
 """Seconds; a gateway that is back is found after so long at the latest."""
+
+YOUNG = 5.0
+"""Seconds within which the end of a connection that nobody used is the gateway's failure: one that closes
+each at once, full or with nothing behind it, must not be dialled without a pause."""
+
+REFILL_PAUSE = 0.02
+"""Seconds between the taking of a ready connection and the making of the next: a TLS handshake takes both
+ends a millisecond, which the link that is set up meanwhile would wait for."""
+
+SESSION_SECONDS = 300.0
+"""How long a ticket is used before a newer one is looked at: Python takes a millisecond to show it. OpenSSL's
+tickets are good for two hours."""
 
 READ_SIZE = 16 * 1024
 
@@ -44,10 +56,11 @@ class Standing(NamedTuple):
 class _Ready:
     """A connection that waits for its request, and a task that notices its end."""
 
-    __slots__ = ("at", "connection", "left", "scope", "taken", "until")
+    __slots__ = ("connection", "left", "scope", "since", "taken", "until")
 
-    def __init__(self, connection: Connection, until: float) -> None:
+    def __init__(self, connection: Connection, since: float, until: float) -> None:
         self.connection = connection
+        self.since = since
         self.until = until
         self.scope = trio.CancelScope()
         self.left = trio.Event()
@@ -83,6 +96,7 @@ class FarGateway:
         self._wanted = trio.Event()
         self._session: ssl.SSLSession | None = None
         self._session_of: ssl.SSLContext | None = None
+        self._session_at = 0.0
 
     @property
     def ready(self) -> int:
@@ -100,6 +114,17 @@ class FarGateway:
     def is_up(self) -> float:
         """1 unless it is set aside, for a gauge."""
         return float(not self.problem)
+
+    def count_in(self) -> Callable[[], None]:
+        """Count a tunnel; what counts it out, the first time that it is called."""
+        self.tunnels += 1
+        held = [self]
+
+        def release() -> None:
+            if held:
+                held.pop().tunnels -= 1
+
+        return release
 
     @property
     def away_until(self) -> float:
@@ -121,6 +146,7 @@ class FarGateway:
                     await self._refill(nursery)
                     with trio.move_on_after(self._seconds_until_needed()):
                         await self._wanted.wait()
+                        await trio.sleep(REFILL_PAUSE)
         finally:
             self.drop_ready()
 
@@ -131,23 +157,49 @@ class FarGateway:
         self._wanted.set()
 
     async def _refill(self, nursery: trio.Nursery) -> None:
-        section = self._standing().section
+        standing = self._standing()
+        section = standing.section
+        if self._ready:
+            self._keep_session(self._ready[-1].connection)
         for ready in [each for each in self._ready if each.until <= trio.current_time()]:
             self._forget(ready)
         while len(self._ready) < section.ready or self.problem:
-            if self._away_until > trio.current_time():
+            if self.away_until > trio.current_time():
                 return
             try:
                 connection = await self.connect()
+                if self.problem:
+                    await self._probe(connection)
+                    continue
             except HopError:
                 return
-            if len(self._ready) >= section.ready:
+            if self._standing() is not standing:  # made with certificates that were replaced meanwhile
                 connection.close()
-                return
-            age = section.ready_for * random.uniform(0.8, 1)  # not all at once
-            ready = _Ready(connection, trio.current_time() + age)
+                standing = self._standing()
+                continue
+            now, age = trio.current_time(), section.ready_for * random.uniform(0.8, 1)  # not all at once
+            ready = _Ready(connection, now, now + age)
             self._ready.append(ready)
             nursery.start_soon(self._watch, ready)
+
+    async def _probe(self, connection: Connection) -> None:
+        """See whether a gateway that was set aside answers at all, whatever it says.
+
+        That it shakes hands proves little: in TLS 1.3 it has not looked at our certificate then.
+
+        :raises HopError: it does not.
+        """
+        request = encode_options(str(self.where))
+        try:
+            with trio.move_on_after(self._standing().section.connect_timeout):
+                await _exchange(connection, request, ResponseReader("OPTIONS"))
+                self._set_back()
+                return
+        except (OSError, RemoteProtocolError) as error:
+            raise self._broke(error) from None
+        finally:
+            connection.close()
+        raise self._set_aside(f"{self.where} does not answer")
 
     def _seconds_until_needed(self) -> float:
         now = trio.current_time()
@@ -158,18 +210,21 @@ class FarGateway:
 
     async def _watch(self, ready: _Ready) -> None:
         """Notice when a connection that waits ends, or says what nobody asked for."""
-        problem: OSError | None = None
-        with ready.scope:
-            try:
-                await ready.connection.recv(1)
-            except OSError as error:
-                problem = error
-        ready.left.set()
+        problem = f"{self.where} closed a connection that was just made"
+        try:
+            with ready.scope:
+                if await ready.connection.recv(1):
+                    problem = f"{self.where} is no CONNECT proxy: it speaks first"
+        except OSError as error:
+            # In TLS 1.3 so a client hears that it is not wanted.
+            problem = explain(error, peer=str(self.where), side="client").text
+        finally:
+            ready.left.set()
         if ready.taken or ready not in self._ready:
             return
         self._forget(ready)
-        if isinstance(problem, ssl.SSLError):  # in TLS 1.3 so a client hears that it is not wanted
-            self._set_aside(explain(problem, peer=str(self.where), side="client").text)
+        if trio.current_time() - ready.since < YOUNG:
+            self._set_aside(problem)
         self._wanted.set()
 
     def _forget(self, ready: _Ready) -> None:
@@ -185,7 +240,11 @@ class FarGateway:
             self._wanted.set()
             ready.taken = True
             ready.scope.cancel()
-            await ready.left.wait()
+            try:
+                await ready.left.wait()
+            except BaseException:
+                ready.connection.close()
+                raise
             if not ready.scope.cancelled_caught:  # it ended in this very moment
                 ready.connection.close()
                 continue
@@ -197,7 +256,7 @@ class FarGateway:
     async def connect(self) -> Connection:
         """Make a new connection, up to the end of TLS.
 
-        :raises HopError: it is down; it is set aside for a while.
+        :raises HopError: it is down, and set aside for a while.
         """
         section = self._standing().section
         where = str(self.where)
@@ -214,11 +273,12 @@ class FarGateway:
         _, certificates, _ = self._standing()
         section = self._standing().section
         if certificates is None:
-            self._set_back()
             return PlainConnection(sock)
         tls = section.tls_table
         assert tls is not None, "certificates come from there"
         context = certificates.context
+        if self._ready:
+            self._keep_session(self._ready[-1].connection)
         connection = TlsConnection(
             sock,
             context,
@@ -233,8 +293,25 @@ class FarGateway:
         except BaseException:
             sock.close()
             raise
-        self._set_back()
+        if not connection.tls.session_reused:
+            self._session_of = None  # the gateway began anew, and so do we, by its next ticket
         return connection
+
+    def _keep_session(self, connection: Connection) -> None:
+        """Keep the newest ticket, by which the next handshake is shorter; it comes with the first read."""
+        if not isinstance(connection, TlsConnection):
+            return
+        now = trio.current_time()
+        if self._session_of is connection.tls.context and now - self._session_at < SESSION_SECONDS:
+            return
+        session = connection.tls.session
+        if session is not None and session.has_ticket:
+            self._session, self._session_of, self._session_at = session, connection.tls.context, now
+
+    def note_silent(self) -> None:
+        """Hear that it did not answer while another gateway did."""
+        self._set_aside(f"{self.where} does not answer")
+        self.drop_ready()
 
     def _set_aside(self, problem: str) -> HopError:
         """Rely on it no more for a while; the error to raise for that."""
@@ -252,8 +329,8 @@ class FarGateway:
     def _set_back(self) -> None:
         if self.problem:
             self.log.info("gateway back", hop=self.hop, gateway=str(self.where))
+            self._wanted.set()
         self.problem = ""
-        self._failures = 0
 
     # Asking.
 
@@ -273,9 +350,9 @@ class FarGateway:
                 connection = await self.connect()
             try:
                 await self._request(connection, host, port, link)
-            except HopError:
+            except LocalProtocolError as error:
                 connection.close()
-                raise
+                raise HopError(Trouble.UNKNOWN, str(error)) from None
             except (OSError, RemoteProtocolError) as error:
                 connection.close()
                 if not was_ready:
@@ -292,22 +369,36 @@ class FarGateway:
         return self._set_aside(explain(error, peer=str(self.where), side="client").text)
 
     async def _request(self, connection: Connection, host: str, port: int, link: str | None) -> None:
-        if (
-            isinstance(connection, TlsConnection)
-            and (session := connection.tls.session) is not None
-            and session.has_ticket
-        ):
-            self._session, self._session_of = session, connection.tls.context
+        self._keep_session(connection)
         reader = ResponseReader("CONNECT")
         request = encode_connect(host, port, link=link, credentials=self._standing().credentials)
-        while request:
-            request = request[await connection.send(request) :]
-        while (response := reader.next()) is None:
-            reader.receive(await connection.recv(READ_SIZE))
+        response = await _exchange(connection, request, reader)
+        self._keep_session(connection)
         if 200 <= response.status < 300:
             connection.put_back(reader.rest)
+            self._answered()
             return
         error = trouble_of(response, str(self.where))
-        if error.trouble is Trouble.BUSY:
+        if error.trouble is not Trouble.BUSY:
+            self._answered()
+        elif response.proxy_status is not None:  # else it may mean the target: squid has no other status
             self._set_aside(str(error))
         raise error
+
+    def _answered(self) -> None:
+        """Rely on it again, and forget how often it failed: it does what it is there for."""
+        self._set_back()
+        self._failures = 0
+
+
+async def _exchange(connection: Connection, request: bytes, reader: ResponseReader) -> Response:
+    """Send a request, and read its answer.
+
+    :raises OSError: the connection broke.
+    :raises RemoteProtocolError: what came is no answer.
+    """
+    while request:
+        request = request[await connection.send(request) :]
+    while (response := reader.next()) is None:
+        reader.receive(await connection.recv(READ_SIZE))
+    return response

@@ -2,37 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable
 
 import trio
 
 from epmdless import metrics
-from epmdless.hop.gateway import Connection, FarGateway, Standing
-from epmdless.hop.trouble import HopError, Trouble
+from epmdless.hop.gateway import FarGateway, Standing
+from epmdless.hop.race import Race, Tunnel
+from epmdless.hop.trouble import HopError
 from epmdless.links.pace import Bucket, Pace
 from epmdless.log import Log
 from epmdless.metrics import Metrics
-
-HEDGE_DELAY = 1.0
-"""Seconds after which the next gateway is asked beside one that has not answered: it may be dead, with a
-connection that nobody has noticed. A BEAM waits 7 s for the whole set-up of a link."""
-
-_FINAL = (Trouble.REFUSED, Trouble.UNKNOWN, Trouble.DIAL_REFUSED, Trouble.TIMED_OUT)
-"""What a gateway that lives says of the target: another would say the same."""
-
-
-class Tunnel(NamedTuple):
-    """A connection to a target, through a gateway.
-
-    :ivar connection: the caller's to close.
-    :ivar gateway: which one, for people.
-    :ivar release: to be called when the tunnel is over.
-    """
-
-    connection: Connection
-    gateway: str
-    release: Callable[[], None]
 
 
 class Hop:
@@ -110,7 +90,7 @@ class Hop:
         :raises HopError: none can; a gateway's own word on the target comes before what is wrong with others.
         """
         try:
-            tunnel = await self._race(host, port, link)
+            tunnel = await Race(self._ordered(), host, port, link).run()
         except HopError as error:
             self._counts.count(metrics.TUNNELS, self.name, error.trouble.value)
             raise
@@ -123,69 +103,3 @@ class Hop:
         if self.standing.section.balance == "least_loaded":
             gateways.sort(key=lambda gateway: gateway.tunnels)
         return sorted(gateways, key=lambda gateway: gateway.away_until)
-
-    async def _race(self, host: str, port: int, link: str | None) -> Tunnel:
-        """Ask one gateway after the other, each with a head start. In the end each is asked on a new
-        connection: a ready one may be dead without a sign."""
-        won: list[Tunnel] = []
-        problems: list[HopError] = []
-        gateways = self._ordered()
-
-        async def attempt(gateway: FarGateway, failed: trio.Event, fresh: bool) -> None:
-            gateway.tunnels += 1
-            try:
-                connection = await gateway.ask(host, port, link, fresh=fresh)
-            except HopError as error:
-                problems.append(error)
-                if error.trouble in _FINAL:
-                    nursery.cancel_scope.cancel()
-                failed.set()
-                return
-            else:
-                if won:
-                    connection.close()
-                    return
-                won.append(Tunnel(connection, str(gateway.where), _once(gateway)))
-                nursery.cancel_scope.cancel()
-            finally:
-                if not won or won[0].gateway != str(gateway.where):
-                    gateway.tunnels -= 1
-
-        try:
-            async with trio.open_nursery() as nursery:
-                for gateway, fresh in [(g, False) for g in gateways] + [
-                    (g, True) for g in gateways if g.ready
-                ]:
-                    failed = trio.Event()
-                    nursery.start_soon(attempt, gateway, failed, fresh)
-                    with trio.move_on_after(HEDGE_DELAY):
-                        await failed.wait()
-        except BaseException:
-            for tunnel in won:
-                tunnel.connection.close()
-                tunnel.release()
-            raise
-        if won:
-            return won[0]
-        raise _worst(problems)
-
-
-def _once(gateway: FarGateway) -> Callable[[], None]:
-    """A function that counts a tunnel out, the first time that it is called."""
-    held = [gateway]
-
-    def release() -> None:
-        if held:
-            held.pop().tunnels -= 1
-
-    return release
-
-
-def _worst(problems: Sequence[HopError]) -> HopError:
-    """The one to tell of several: what was said of the target, else whether some are busy or all down."""
-    for problem in problems:
-        if problem.trouble in _FINAL:
-            return problem
-    busy = [problem for problem in problems if problem.trouble is Trouble.BUSY]
-    texts = dict.fromkeys(str(problem) for problem in problems)
-    return HopError(Trouble.BUSY if busy else Trouble.DOWN, "; ".join(texts))

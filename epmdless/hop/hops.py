@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
@@ -19,6 +20,13 @@ from epmdless.metrics import Metrics
 from epmdless.net.tls.contexts import Certificates, TlsFiles, load_client_context
 from epmdless.net.tls.files import read
 from epmdless.net.tls.keeper import CertificateKeeper, load_certificates
+
+MAX_FAR_HOSTS = 1024
+"""Far hosts whose EPMD servers' answers are kept; the one that was not asked for longest is forgotten.
+Redirected connections may be for any host of a route's network."""
+
+Where = tuple[str, str, int]
+"""A hop, and a host and port behind it."""
 
 
 class Hops:
@@ -43,6 +51,7 @@ class Hops:
         self._is_ours = is_ours
         self._keeper = certificates
         self._hops: dict[str, Hop] = {}
+        self._far: OrderedDict[Where, KeptEpmd] = OrderedDict()
         self._scopes: dict[str, trio.CancelScope] = {}
         self._nursery: trio.Nursery | None = None
 
@@ -91,8 +100,15 @@ class Hops:
     def far_epmd(
         self, name: str, host: str, port: int, counts: Metrics, limit: trio.CapacityLimiter
     ) -> KeptEpmd:
-        """The EPMD server of a far host behind a hop."""
-        return KeptEpmd(partial(self.__getitem__, name), host, port, counts, limit, self._clock)
+        """The EPMD server of a far host behind a hop: one for all who ask for that host."""
+        where = (name, host, port)
+        far = self._far.pop(where, None)
+        if far is None:
+            far = KeptEpmd(partial(self.__getitem__, name), host, port, counts, limit, self._clock)
+        self._far[where] = far
+        if len(self._far) > MAX_FAR_HOSTS:
+            self._far.popitem(last=False)
+        return far
 
     def _renew(self, name: str, certificates: Certificates) -> None:
         hop = self[name]

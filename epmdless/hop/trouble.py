@@ -59,6 +59,7 @@ _BY_STATUS = {
     404: Trouble.UNKNOWN,
     407: Trouble.REFUSED,
     429: Trouble.BUSY,
+    500: Trouble.DIAL_REFUSED,  # tinyproxy's answer for a target that it cannot reach, or not resolve
     502: Trouble.DIAL_REFUSED,
     503: Trouble.BUSY,
     504: Trouble.TIMED_OUT,

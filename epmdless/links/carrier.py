@@ -6,6 +6,8 @@ The relay and the gateway each have a door of their own; what is through it is h
 from __future__ import annotations
 
 import heapq
+import os
+import select
 from collections.abc import Callable
 from functools import partial
 from itertools import count
@@ -18,8 +20,8 @@ from epmdless.links.accounts import Accounts
 from epmdless.links.ends import End
 from epmdless.links.following import Connection
 from epmdless.links.link import Link, LinkTable
-from epmdless.links.pump import Pump
-from epmdless.links.sockets import detached
+from epmdless.links.pump import Pump, reset
+from epmdless.links.sockets import Carried, detached
 from epmdless.links.views import unacknowledged, view
 from epmdless.log import Log
 from epmdless.metrics import Metrics
@@ -118,14 +120,20 @@ class Carrier:
         *,
         frames: bool,
     ) -> None:
-        """Carry an established link from now on.
+        """Carry an established link from now on; it may be over at once.
 
         :param near, far: this object's to close.
         :param from_near, from_far: what was read already and belongs to the other side.
         """
         link.established = self._rounds.clock()
         self.accounts.note_established(link)
-        here, there = detached(near), detached(far)
+        here, there = self._taken(link, near), self._taken(link, far)
+        if here is None or there is None:
+            for side in (here, there):
+                if side is not None:
+                    reset(side.sock)
+            self.settle(link)
+            return
         self.pump.carry(
             link,
             here.sock,
@@ -136,6 +144,16 @@ class Carrier:
             near_tls=here.tls,
             far_tls=there.tls,
         )
+
+    def _taken(self, link: Link, connection: Connection) -> Carried | None:
+        """A side as the pump takes it; None: what came behind its handshake is no TLS, and it is closed."""
+        try:
+            return detached(connection)
+        except OSError as error:
+            connection.close()
+            link.ends_as(End.TUNNEL_CUT)
+            link.detail = link.detail or str(error)
+            return None
 
     def settle(self, link: Link) -> None:
         """The last that happens to a link."""
@@ -155,11 +173,22 @@ class Carrier:
         self._earlier.set()
 
     async def _resume_paused(self) -> None:
-        """Wake flows that went too fast, each in its time."""
+        """Wake flows that went too fast, each in its time; they go on in the loop's rounds, as others do."""
+        bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._rounds.handlers[bell] = _heard
+        self._rounds.epoll.register(bell, select.EPOLLIN | select.EPOLLET)
+        try:
+            await self._keep_pauses(bell)
+        finally:
+            del self._rounds.handlers[bell]
+            os.close(bell)
+
+    async def _keep_pauses(self, bell: int) -> None:
         while True:
             now = self._rounds.clock()
             while self._pauses and self._pauses[0][0] <= now:
-                heapq.heappop(self._pauses)[2]()
+                self._rounds.again.append(heapq.heappop(self._pauses)[2])
+                os.eventfd_write(bell, 1)  # an edge each: nobody needs to read it
             self._earlier = trio.Event()
             seconds = self._pauses[0][0] - self._rounds.clock() if self._pauses else float("inf")
             with trio.move_on_after(max(0.0, seconds)):
@@ -241,3 +270,7 @@ class Carrier:
 def _is_delivered(link: Link) -> bool:
     """Whether both sides have acknowledged all that they will get."""
     return all(flow.shut and not unacknowledged(flow.sink) for flow in link.flows or ())
+
+
+def _heard(fd: int, events: int) -> None:
+    """The bell has rung, and the loop is awake: that is all that it is for."""

@@ -1,8 +1,13 @@
 """How fast links may go: token buckets, paid after the fact.
 
-A flow takes a piece first and pays for it then: while its bucket is in debt, it waits. A piece is at most
-what the rate gives in a quarter of a second, and no wait is longer than LONGEST_WAIT, however many flows
-share the bucket: so a tick, or whatever else tells a node that the other lives, comes through in time.
+A flow takes a piece first and pays for it then. If that leaves a bucket in debt, the flow waits: for as long
+as the debt takes to be made good, or less in the measure in which it took less than a piece. It then moves
+its next piece whatever the others have done meanwhile: so each flow gets its turn, and all get the same.
+
+The deeper the debt, the smaller the pieces: however many flows share a bucket, they come round within
+LONGEST_WAIT, and a tick, or whatever else tells a node that the other lives, comes through in time. This
+goes before the rate where flows are so many that the rate gives each less than SMALLEST_PIECE, or with TLS a
+record, in that time.
 """
 
 from __future__ import annotations
@@ -15,13 +20,16 @@ LONGEST_WAIT = 1.0
 is served too."""
 
 PIECE_SECONDS = 0.25
-"""A piece is what the rate gives in this time."""
+"""A piece is what the rate gives in this time, while there is no debt."""
 
 SMALLEST_PIECE = 4096
 """Bytes of the smallest piece."""
 
 BURST_SECONDS = 0.25
 """What was not used is kept for so long."""
+
+DEEPEST_DEBT = 2 * LONGEST_WAIT
+"""Seconds of the rate that are asked back at the most: more would hold up those who did not take it."""
 
 
 class Bucket:
@@ -43,28 +51,35 @@ class Bucket:
         self._at = now
         return self._level
 
-    def pay(self, count: int) -> None:
-        """Take bytes out."""
-        self._level -= count
+    def piece(self, now: float) -> int:
+        """Bytes of a piece now."""
+        share = 1 + min(self.level(now) / self.rate, 0.0) / LONGEST_WAIT
+        return max(SMALLEST_PIECE, int(self.rate * PIECE_SECONDS * share))
+
+    def pay(self, count: int, now: float) -> float:
+        """Take bytes out; seconds until who took them may take more."""
+        piece = self.piece(now)
+        self._level = max(self._level - count, -self.rate * DEEPEST_DEBT)
+        return min(max(-self._level, 0.0) / self.rate * count / piece, LONGEST_WAIT)
 
 
 class Pace:
     """The buckets that one flow pays into: its own, and one that it shares."""
 
-    __slots__ = ("_buckets", "piece")
+    __slots__ = ("_buckets", "_next")
 
     def __init__(self, buckets: Sequence[Bucket]) -> None:
         self._buckets = tuple(buckets)
-        slowest = min(bucket.rate for bucket in buckets)
-        self.piece = max(SMALLEST_PIECE, int(slowest * PIECE_SECONDS))
-        """Bytes of one piece at the most."""
+        self._next = float("-inf")
 
     def wait(self, now: float) -> float:
         """Seconds until the next piece may move; 0: now."""
-        debt = max(-bucket.level(now) / bucket.rate for bucket in self._buckets)
-        return min(max(debt, 0.0), LONGEST_WAIT)
+        return max(self._next - now, 0.0)
 
-    def pay(self, count: int) -> None:
+    def piece(self, now: float) -> int:
+        """Bytes of the next piece at the most."""
+        return min(bucket.piece(now) for bucket in self._buckets)
+
+    def pay(self, count: int, now: float) -> None:
         """Pay for a piece."""
-        for bucket in self._buckets:
-            bucket.pay(count)
+        self._next = now + max(bucket.pay(count, now) for bucket in self._buckets)

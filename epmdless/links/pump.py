@@ -291,12 +291,13 @@ class Pump:
                     return
                 if went_on:
                     continue
-            buffer = self._buffer
-            if flow.pace is not None:
-                if (wait := flow.pace.wait(self._rounds.clock())) > 0:
+            buffer, pace, now = self._buffer, flow.pace, 0.0
+            if pace is not None:
+                now = self._rounds.clock()
+                if (wait := pace.wait(now)) > 0:
                     self._wait(flow, wait)
                     return
-                buffer = buffer[: flow.pace.piece]
+                buffer = buffer[: pace.piece(now)]
             try:
                 count = flow.receive(buffer)
             except BlockingIOError:
@@ -305,14 +306,16 @@ class Pump:
             except OSError as error:
                 self._broken(flow.link, flow.source, error)
                 return
-            if flow.pace is not None:
-                flow.pace.pay(count)
+            if pace is not None:
+                pace.pay(count, now)
             if not self._pass_on(flow, count, len(buffer)):
                 return
         self._queue(flow)
 
     def _wait(self, flow: Flow, seconds: float) -> None:
         """Go on later: the flow has used up what it may use."""
+        if flow.queued:
+            return  # at its turn, which comes first, it will be told again
         flow.queued = flow.paused = True
         self.pause(seconds, lambda: self._go_on(flow))
 
@@ -486,7 +489,13 @@ class Pump:
             return 0
         raw, size, total = self._raw, min(len(room), RAW_SIZE), 0
         for _ in range(MOST_READS):
-            count = receive(raw, size)
+            try:
+                count = receive(raw, size)
+            except BlockingIOError:
+                if not total:
+                    raise
+                flow.drained = True  # the read before was full by chance
+                return total
             if count == 0:
                 raise TunnelCutError("the connection ended without the end of TLS")
             flow.drained = count < size
@@ -496,10 +505,10 @@ class Pump:
             if layer.closed:
                 self._note_goodbye(flow)
                 return total
-            if flow.drained and not total:
-                raise BlockingIOError
-            if flow.drained or total >= SHORT:
+            if total >= SHORT or (total and flow.drained):
                 return total
+            if flow.drained and not flow.hung_up:  # else only a read that returns nothing tells the end
+                raise BlockingIOError
         raise TunnelCutError("records without data, one after the other")
 
     def _opened(self, layer: TlsLayer, raw: memoryview, count: int, opened: int) -> int:
@@ -560,8 +569,11 @@ class Pump:
         return -1
 
     def _answer(self, flow: Flow, layer: TlsLayer) -> None:
-        """Send what TLS itself has to say, behind what is unsent."""
-        flow.unsent = bytes(flow.unsent) + layer.outgoing.read()
+        """Send what TLS itself has to say, behind what is unsent; after our goodbye nobody may hear it."""
+        said = layer.outgoing.read()
+        if flow.said_goodbye:
+            return
+        flow.unsent = bytes(flow.unsent) + said
         if len(flow.unsent) > BUFFER_SIZE * 2 + MOST_UNASKED:
             raise TunnelCutError("it asks much and reads nothing")
         if not flow.blocked:
@@ -572,6 +584,8 @@ class Pump:
     def _flush_unless_over(self, flow: Flow) -> None:
         if flow.link.flows is not None and flow.blocked:
             self._flush(flow)
+            flow.note_state()
+            flow.reverse.note_state()  # its own read may have found it plain in between
 
     def _note_goodbye(self, flow: Flow) -> None:
         """The source has said its end: no event may come for it, and the next read tells."""
@@ -650,11 +664,20 @@ class Pump:
             if reset:
                 sock.setsockopt(SOL_SOCKET, SO_LINGER, _RESET_AT_CLOSE)
             sock.close()
+            # Flows know each other and themselves, and live on until Python looks for such circles.
+            flow.opener = flow.sealer = None
+            flow.receive, flow.send = sock.recv_into, flow.send_raw
         try:
             self._ended(link)
         except Exception as error:  # noqa: BLE001 - nor must what is told of its end
             self._fault(error)
         link.flows = None
+
+
+def reset(sock: SocketType) -> None:
+    """Close a socket so that its peer sees no clean end."""
+    sock.setsockopt(SOL_SOCKET, SO_LINGER, _RESET_AT_CLOSE)
+    sock.close()
 
 
 def _error_of(sock: SocketType) -> OSError:

@@ -274,9 +274,9 @@ class Door:
             raise LinkError(End.REFUSED_BY_LIMIT if error.shortage else code, str(error)) from None
 
     async def _dial_through(self, via: str, link: Link, target: Target) -> PlainConnection | TlsConnection:
-        hop = self._hops[via]
         link.hop, link.tunnel = via, f"{self._hops.id}-{link.id}"
         try:
+            hop = self._hops[via]
             tunnel = await hop.tunnel(target.host, target.port, link.tunnel)
         except HopError as error:
             raise LinkError(_ENDS[error.trouble], str(error)) from None

@@ -1,18 +1,20 @@
-"""`epmdless demo relay` with real nodes: what it shows, how it ends, and that nothing is left of it."""
+"""`epmdless demo` with real nodes: what it shows, how it ends, and that nothing is left of it."""
 
 import os
 import re
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
-from epmdless.cli import demo_world, namespaces
+from epmdless.cli import demo_world, demo_zones, namespaces
 from epmdless.cli.demo_world import loopback_world, make_world
+from epmdless.cli.demo_zones_world import FIRST_B, dial, make_zones
 from epmdless.cli.namespaces import Namespace, NamespaceError
+from epmdless.errors import EpmdlessError
 from tests.cli.command import complaint, printed
 from tests.support.deadline import eventually
 from tests.support.namespaces import require_namespaces
@@ -20,6 +22,7 @@ from tests.support.process import Program, run
 from tests.support.tools import PYTHON, clean_env, require
 
 COMMAND = [PYTHON, "-m", "epmdless", "demo", "relay"]
+ZONES = [PYTHON, "-m", "epmdless", "demo", "zones"]
 
 BOOT_WITHIN = 40.0
 END_WITHIN = 20.0
@@ -62,11 +65,11 @@ def shown(folder: Path, *flags: str) -> Iterator[Program]:
         yield program
 
 
-def shown_to_its_end(folder: Path, *flags: str) -> str:
+def shown_to_its_end(folder: Path, *flags: str, command: Sequence[str] = COMMAND, **env: str) -> str:
     """All that it prints when it ends by itself."""
-    argv = [*COMMAND, *flags, "--for", "3"]
-    done = run(argv, within=BOOT_WITHIN + END_WITHIN, env=clean_env(TMPDIR=str(folder)))
-    assert (done.status, done.stderr) == (0, "")
+    argv = [*command, *flags, "--for", "3"]
+    done = run(argv, within=BOOT_WITHIN + END_WITHIN, env=clean_env(TMPDIR=str(folder), **env))
+    assert (done.stderr, done.status) == ("", 0)
     return done.stdout
 
 
@@ -275,3 +278,85 @@ def test_what_ip_says_is_in_the_error() -> None:
         with pytest.raises(NamespaceError, match=r"ip link set nothing up: .*nothing"):
             world.near.ip("link", "set", "nothing", "up")
         assert world.dial_directly() == "Network is unreachable"
+
+
+# Two zones
+
+
+LINKS_AT_LAST = [("shop@a1.az-a.internal", "az-b"), ("desk@b1.az-b.internal", "from")]
+"""The near node of each, and which way it goes."""
+
+
+@pytest.mark.interop
+def test_two_zones_are_linked_through_one_port(folder: Path) -> None:
+    require_namespaces()
+    require("nft", "nftables")
+    out = shown_to_its_end(folder, command=ZONES)
+    lines = out.splitlines()
+    assert "  shop@a1.az-a.internal dialled stock@b1.az-b.internal" in lines
+    assert "  zone A's edge -> 10.78.2.5 port 9001: Network is unreachable" in lines
+    assert "  zone A's edge -> 10.78.0.2 port 4369: no answer" in lines
+    assert "  zone A's edge -> 10.78.0.2 port 4370: connected" in lines
+    assert_checks(lines)
+    assert "  desk@b1.az-b.internal still has the link that it had" in lines
+    near = {line[line.index("near") + 1]: line[3] for line in last_table(out) if "near" in line}
+    assert near == dict(LINKS_AT_LAST)
+
+
+def assert_checks(lines: list[str]) -> None:
+    """See that of three looks at both gateways the first is good, and what is wrong with the others."""
+    states = [line.split()[-1] for line in lines if re.match(r"10\.78\.0\.[23]:4370 .* (good|bad) *$", line)]
+    assert states == ["good", "good", "bad", "bad", "bad", "good"]
+    assert "10.78.0.2:4370 asks for a certificate of ours: set cert and key" in lines
+    assert "10.78.0.2 port 4370: Connection refused" in lines
+    assert lines.count("exit status 1") == 2
+
+
+def test_without_erl_the_zones_are_shown_without_nodes(tmp_path: Path) -> None:
+    require_namespaces()
+    empty, folder = tmp_path / "empty", tmp_path / "folder"
+    empty.mkdir()
+    folder.mkdir()
+    lines = shown_to_its_end(folder, command=ZONES, PATH=str(empty)).splitlines()
+    for gateway in ("10.78.0.2:4370", "10.78.0.3:4370"):
+        assert f"{gateway}: CONNECT 10.78.2.5:4369: 200 OK" in lines
+    assert list(folder.iterdir()) == []
+    assert processes_of(folder) == []
+
+
+@pytest.mark.interop
+def test_a_signal_ends_the_zones_quietly(folder: Path) -> None:
+    require_namespaces()
+    with Program(ZONES, env=clean_env(TMPDIR=str(folder))) as program:
+        eventually(lambda: children(program, "serve"), within=BOOT_WITHIN, what="an edge's process")
+        program.signal(signal.SIGINT)
+        assert program.wait(END_WITHIN) == 0
+        assert program.stderr == ""
+
+
+def test_the_firewall_drops_all_but_one_port() -> None:
+    require_namespaces()
+    require("nft", "nftables")
+    with ExitStack() as stack:
+        zones = make_zones(stack)
+        assert zones.no_firewall is None
+        assert dial(zones.edge_a, FIRST_B, 4369) == "no answer"
+        assert dial(zones.edge_a, FIRST_B, 4370) == "Connection refused"
+        with pytest.raises(NamespaceError, match=r"nft -f -: (?s:.*)syntax error"):
+            zones.edge_a.nft("nonsense")
+
+
+def test_without_nft_there_is_no_firewall_and_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    require_namespaces()
+    find = namespaces.find_program
+    monkeypatch.setattr(namespaces, "find_program", lambda name: None if name == "nft" else find(name))
+    with ExitStack() as stack:
+        zones = make_zones(stack)
+        assert zones.no_firewall == "no `nft` (Debian package nftables)"
+        assert dial(zones.edge_a, FIRST_B, 4369) == "Connection refused"
+
+
+def test_the_zones_need_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    not_root(monkeypatch)
+    with pytest.raises(EpmdlessError, match="only root can make"):
+        demo_zones.run(1, None)

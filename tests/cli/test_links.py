@@ -163,6 +163,21 @@ def test_markup_in_a_name_is_a_name(path: Path) -> None:
     assert first[5] == "[red]a@b[/red]"
 
 
+def test_hops_and_clients_have_a_column_where_some_link_has_one(path: Path) -> None:
+    through, served = view(1, hop="az-b", tunnel="5eed0001-1"), view(2, client="relay.az-a.internal")
+    titles, *lines = plain(through, served, view(3), path=path)
+    assert titles[:4] == ["LINK", "STATE", "ROUTE", "VIA"]
+    assert [words[3] for words in lines] == ["az-b", "az-b", "from", "from", "-", "-"]
+    assert lines[2][4] == "relay.az-a.internal"
+    assert "VIA" not in plain(view(3), path=path)[0]
+
+
+def test_the_tunnels_id_is_in_the_json(path: Path) -> None:
+    with serving(path, FakeLinks(view(1, hop="az-b", client=None, tunnel="5eed0001-1"))):
+        (link,) = json.loads(printed("links", "--json", "--socket", path))["links"]
+    assert (link["hop"], link["client"], link["tunnel"]) == ("az-b", None, "5eed0001-1")
+
+
 def test_no_links_are_titles_alone(path: Path) -> None:
     assert plain(path=path) == [" ".join(TITLES).split()]
 
@@ -194,6 +209,12 @@ def test_a_narrow_terminal_leaves_columns_out_and_cuts_none(width: int, left_out
     assert lines[0].split() == " ".join(title for title in TITLES if title not in left_out).split()
     assert all(len(line) <= width for line in lines)
     assert not any("…" in line for line in lines)
+
+
+def test_the_hop_is_kept_longer_than_the_route() -> None:
+    titles = screen(view(1, hop="az-b"), width=100)[0].split()
+    assert "VIA" in titles
+    assert "ROUTE" not in titles
 
 
 def test_a_links_own_columns_are_in_its_first_line() -> None:

@@ -14,7 +14,7 @@ from tests.support.deadline import DeadlineError, eventually
 from tests.support.epmd_client import names_text
 from tests.support.machine import Machine
 from tests.support.process import Program
-from tests.support.subnets import EPMD_PORT, Host, World
+from tests.support.subnets import EPMD_PORT, Host, Hosts, World
 from tests.support.tools import PYTHON
 from tests.support.trees import Otp, runtime
 
@@ -122,17 +122,28 @@ def relaying(world: World, text: str, faces: Sequence[tuple[Host, str]] | None =
     It is ready when each host of `faces` gets an answer to NAMES at the address beside it: at the stand-in
     addresses of all hosts where this is None.
     """
-    if faces is None:
-        faces = [(asker, host.stand_in) for host in world.hosts for asker in world.abroad(host)[:1]]
+    with serving(world.relay, text) as relay:
+        for asker, address in all_faces(world) if faces is None else faces:
+            wait_ready(relay, asker, address)
+        yield relay
+
+
+@contextmanager
+def serving(machine: Machine, text: str) -> Iterator[Relay]:
+    """Run `epmdless serve` on a machine until the context ends; nobody waits for it."""
     with tempfile.TemporaryDirectory(prefix="relay-") as folder:
-        relay = Relay(world.relay, Path(folder) / "relay.toml", text)
+        relay = Relay(machine, Path(folder) / "relay.toml", text)
         with relay.program:
-            for asker, address in faces:
-                _wait_ready(relay, asker, address)
             yield relay
 
 
-def _wait_ready(relay: Relay, asker: Host, address: str) -> None:
+def all_faces(hosts: Hosts) -> list[tuple[Host, str]]:
+    """Return the stand-in address of each host, behind a host that may ask there."""
+    return [(asker, host.stand_in) for host in hosts.hosts for asker in hosts.abroad(host)[:1]]
+
+
+def wait_ready(relay: Relay, asker: Host, address: str) -> None:
+    """Wait until a host gets an answer to NAMES at an address of the relay's machine."""
     try:
         eventually(
             lambda: relay.program.ended or asker.call(partial(_answers, address)),

@@ -1,18 +1,14 @@
 """TLS distribution goes through the relay as it is: routed by SNI, certificates checked end to end."""
 
-import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
-import trustme
 
 from tests.interop.relay_world import Relay, configuration, inetrc, node, ping, relaying, stand_in, wait_nodes
-from tests.support.beam import Beam, Flavour
-from tests.support.subnets import Host, World, subnets
-from tests.support.trees import SUITES, Otp, runtime
+from tests.interop.tls_world import Folders, certificate_folders, tls_node
+from tests.support.beam import Flavour
+from tests.support.subnets import World, subnets
+from tests.support.trees import Otp
 
 pytestmark = pytest.mark.interop
 
@@ -25,13 +21,6 @@ PAIRS: list[tuple[Otp, Otp]] = [
     ("otp25", "otp25"),
     ("otp27", "otp27"),
 ]
-
-OPTIONS = """
-[{{server, [{{certfile, "{folder}/{own}"}}, {{cacertfile, "{folder}/ca"}},
-            {{verify, verify_peer}}, {{fail_if_no_peer_cert, true}}]}},
- {{client, [{{certfile, "{folder}/{own}"}}, {{cacertfile, "{folder}/ca"}}, {{verify, verify_peer}}]}}].
-"""
-"""A node's -ssl_dist_optfile: OTP compares the far certificate with the host part of the name dialled."""
 
 
 @pytest.fixture(scope="module")
@@ -55,41 +44,13 @@ def relay(world: World) -> Iterator[Relay]:
 
 
 @pytest.fixture(scope="module")
-def folders(world: World) -> Iterator[dict[Otp, Path]]:
-    """Each installation's folder with a CA, and for each host a certificate with its key, and options."""
-    authority = trustme.CA()
-    certificates = {host.name: authority.issue_cert(host.name) for host in world.hosts}
-    made: dict[Otp, Path] = {}
-    try:
-        for otp in SUITES:
-            root = runtime(otp).root
-            folder = made[otp] = Path(tempfile.mkdtemp(prefix="tls-", dir=root / "tmp"))
-            authority.cert_pem.write_to_path(folder / "ca")
-            for name, certificate in certificates.items():
-                certificate.private_key_and_cert_chain_pem.write_to_path(folder / name)
-                options = OPTIONS.format(folder=runtime(otp).inside(folder), own=name)
-                (folder / f"{name}.options").write_text(options)
-        yield made
-    finally:
-        for folder in made.values():
-            shutil.rmtree(folder)
-
-
-@contextmanager
-def tls_node(
-    otp: Otp, host: Host, folders: dict[Otp, Path], alive: str = "app", *args: str, **env: str
-) -> Iterator[Beam]:
-    """Run a node that speaks TLS to other nodes, with its host's certificate."""
-    options = runtime(otp).inside(folders[otp] / f"{host.name}.options")
-    tls = ("-proto_dist", "inet_tls", "-ssl_dist_optfile", options)
-    with node(otp, host, alive, *tls, *args, **env) as beam:
-        yield beam
+def folders(world: World) -> Iterator[Folders]:
+    with certificate_folders(world.hosts) as folders:
+        yield folders
 
 
 @pytest.mark.parametrize(("near", "far"), PAIRS)
-def test_tls_passes_through(
-    world: World, relay: Relay, folders: dict[Otp, Path], near: Otp, far: Otp
-) -> None:
+def test_tls_passes_through(world: World, relay: Relay, folders: Folders, near: Otp, far: Otp) -> None:
     with tls_node(near, world.near[0], folders) as a, tls_node(far, world.far[0], folders) as b:
         before = len(relay.ended())
         assert ping(a, b) == "pong"
@@ -102,7 +63,7 @@ def test_tls_passes_through(
 
 @pytest.mark.parametrize(("near", "far"), PAIRS[:2])
 def test_the_host_that_tls_names_is_the_one_that_is_reached(
-    world: World, relay: Relay, folders: dict[Otp, Path], near: Otp, far: Otp
+    world: World, relay: Relay, folders: Folders, near: Otp, far: Otp
 ) -> None:
     """All dial the same port of one address, and ask nobody for it."""
     first, _, third = world.far
@@ -119,7 +80,7 @@ def test_the_host_that_tls_names_is_the_one_that_is_reached(
         assert a.eval(f"erpc:call('{c.name}', inet, gethostname, []).") == f'{{ok,"{third.place.short}"}}'
 
 
-def test_a_node_without_tls_is_not_let_in(world: World, relay: Relay, folders: dict[Otp, Path]) -> None:
+def test_a_node_without_tls_is_not_let_in(world: World, relay: Relay, folders: Folders) -> None:
     plain: Flavour = "otp25"
     with node(plain, world.near[1]) as a, tls_node("otp27", world.far[1], folders) as b:
         assert ping(a, b) == "pang"

@@ -12,6 +12,8 @@ import pytest
 
 from epmdless.links import pipes, pump
 from epmdless.wire.frames import FrameWalker
+from tests.links import peers
+from tests.links.peers import Side
 from tests.wire.frame_model import frame
 
 NO_SUCH_OPTION: Final = 0x7FFF
@@ -23,13 +25,15 @@ TOO_LARGE: Final = 0xFFFFFFFF
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """A way for bytes to go: whether frames are counted, and what of the pump's and the pool's is changed."""
+    """A way for bytes to go: whether frames are counted, what of the pump's and the pool's is changed, and
+    which sides speak TLS."""
 
     title: str
     frames: bool
     pump: Mapping[str, object] | None = None
     pipes: Mapping[str, object] | None = None
     splices: bool = True
+    tls: tuple[Side, ...] = ()
 
     def __str__(self) -> str:
         return self.title
@@ -49,10 +53,23 @@ WAYS: Final = [
     Way("no descriptor left", frames=True, pipes={"os.pipe2": _out_of_descriptors}, splices=False),
 ]
 
+TLS_WAYS: Final = [
+    Way("TLS on the far side", frames=True, splices=False, tls=("far",)),
+    Way("TLS on the near side", frames=True, splices=False, tls=("near",)),
+    Way("TLS, no accounting", frames=False, splices=False, tls=("far",)),
+    Way("TLS on both sides", frames=True, splices=False, tls=("near", "far")),
+]
+
 SMALL_BUFFER: Final = 4096
 SMALL_PIPE: Final = 16 * 1024
+SMALL_RECORD: Final = 512
 
-by_way = pytest.mark.parametrize("way", WAYS, ids=str)
+OVERHEAD: Final = 64
+"""Bytes that TLS puts around a record, at the most: its head, its type, and a tag (RFC 8446, §5.2)."""
+
+by_way = pytest.mark.parametrize("way", [*WAYS, *TLS_WAYS], ids=str)
+by_plain_way = pytest.mark.parametrize("way", WAYS, ids=str)
+by_tls_way = pytest.mark.parametrize("way", TLS_WAYS, ids=str)
 
 BULK: Final = frame(3_000_000)
 """One large frame, enough to fill what there is to fill in a way of a few."""
@@ -66,6 +83,9 @@ SMALL: Final[Mapping[str, object]] = {
     "LARGE_FRAMES": 256,
     "BULK": SMALL_BUFFER,
     "CALM": 512,
+    "RECORD_SIZE": SMALL_RECORD,
+    "RECORDS_AT_ONCE": SMALL_RECORD,
+    "RAW_SIZE": SMALL_BUFFER // 2,
 }
 """The pump in miniature: it changes from copying to splicing and back within a few kilobytes."""
 
@@ -80,6 +100,11 @@ def _kernel_peeks_ahead() -> bool:
         except OSError:
             return False
     return True
+
+
+def most_held(way: Way, size: int, record: int) -> int:
+    """Bytes that a flow which holds so many of plain text may hold of the records that these became."""
+    return size + (size // record + 1) * OVERHEAD * bool(way.tls)
 
 
 @dataclass(slots=True)
@@ -111,6 +136,9 @@ def going(way: Way, *, small: bool = False) -> Iterator[Passed]:
             patch.setattr(f"{pump.__name__}.{name}", value)
         for name, value in {**(SMALL_PIPES if small else {}), **(way.pipes or {})}.items():
             patch.setattr(f"{pipes.__name__}.{name}", value)
+        patch.setattr(peers, "TLS_SIDES", way.tls)
+        if small:
+            patch.setattr(peers, "RECORD_SIZE", SMALL_RECORD)
         patch.setattr(os, "splice", counted_splice)
         patch.setattr(FrameWalker, "look", counted_look)
         yield passed

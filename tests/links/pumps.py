@@ -14,77 +14,29 @@ import os
 import resource
 import select
 import socket
-import struct
 import termios
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 from epmdless.links.ends import End
 from epmdless.links.link import Flow, Link, LinkTable
+from epmdless.links.pace import Pace
 from epmdless.links.pump import Pump
 from epmdless.net.rounds import Rounds
+from epmdless.net.tls.connection import TlsLayer
+from tests.links import peers
+from tests.links.peers import Contexts, Peer, Side, tls_end
 from tests.links.pump_ways import FRAMES
 from tests.support.deadline import eventually
 from tests.wire.frame_model import Counts
-
-Side = Literal["near", "far"]
 
 WITHIN: Final = 10.0
 """Seconds for what takes a few rounds."""
 
 SMALL_SOCKETS: Final = 8 * 1024
 """Bytes for each buffer of a socket: few enough for a sender to be blocked soon."""
-
-
-class Peer:
-    """One end of a link: a node, as far as the pump can tell."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self.sock = sock
-        self.sent = bytearray()
-        self.received = bytearray()
-        self.at_end = self.was_reset = False
-
-    def send(self, data: bytes | bytearray | memoryview) -> int:
-        """Send what the system takes; how many bytes that were."""
-        try:
-            count = self.sock.send(data)
-        except BlockingIOError:
-            return 0
-        self.sent += data[:count]
-        return count
-
-    def read(self, most: int = 1 << 20) -> int:
-        """Read what is there; how many bytes that were. The end, and a reset, are remembered."""
-        if self.at_end or self.was_reset:
-            return 0
-        try:
-            data = self.sock.recv(most)
-        except BlockingIOError:
-            return 0
-        except ConnectionResetError:
-            self.was_reset = True
-            return 0
-        self.at_end = not data
-        self.received += data
-        return len(data)
-
-    def read_all(self) -> bool:
-        """Read until nothing is there; whether that is the end, or a reset."""
-        while self.read():
-            pass
-        return self.at_end or self.was_reset
-
-    def half_close(self) -> None:
-        """Send no more."""
-        self.sock.shutdown(socket.SHUT_WR)
-
-    def reset(self) -> None:
-        """Leave without a word: the other side gets a reset."""
-        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.sock.close()
 
 
 @dataclass(slots=True)
@@ -130,15 +82,36 @@ class Rig:
         rounds.failed = lambda fd, error: self.faults.append(error)
 
     def open(
-        self, *, frames: bool, from_near: bytes = b"", from_far: bytes = b"", buffers: int | None = None
+        self,
+        *,
+        frames: bool,
+        from_near: bytes = b"",
+        from_far: bytes = b"",
+        buffers: int | None = None,
+        tls: Contexts | None = None,
+        paces: tuple[Pace, Pace] | None = None,
     ) -> Carried:
-        """Have a new link carried.
+        """Have a new link carried; on the sides of `peers.TLS_SIDES` it speaks TLS.
 
         buffers: bytes for each of its sockets' buffers; None = as the system has it.
+        tls: contexts of TLS; None = the usual ones.
         """
         (near, ours), (far, theirs) = connection(buffers), connection(buffers)
+        ends: dict[Side, Peer] = {"near": Peer(near), "far": Peer(far)}
+        layers: dict[Side, TlsLayer | None] = {"near": None, "far": None}
+        for side in peers.TLS_SIDES:
+            layers[side], ends[side] = tls_end(ends[side].sock, side, tls)
         return self.carry(
-            Peer(near), ours, Peer(far), theirs, from_near=from_near, from_far=from_far, frames=frames
+            ends["near"],
+            ours,
+            ends["far"],
+            theirs,
+            from_near=from_near,
+            from_far=from_far,
+            frames=frames,
+            near_tls=layers["near"],
+            far_tls=layers["far"],
+            paces=paces,
         )
 
     def carry(
@@ -151,19 +124,34 @@ class Rig:
         frames: bool,
         from_near: bytes = b"",
         from_far: bytes = b"",
+        near_tls: TlsLayer | None = None,
+        far_tls: TlsLayer | None = None,
+        paces: tuple[Pace, Pace] | None = None,
     ) -> Carried:
         """Have a link carried whose sockets are there already."""
         self._peers += [near, far]
         near.sent += from_near
         far.sent += from_far
         link = self._table.open("route", "127.0.0.1", "127.0.0.1 port 1", self.rounds.now)
-        self.pump.carry(link, ours, theirs, from_near=from_near, from_far=from_far, frames=frames)
+        link.paces = paces
+        self.pump.carry(
+            link,
+            ours,
+            theirs,
+            from_near=from_near,
+            from_far=from_far,
+            frames=frames,
+            near_tls=near_tls,
+            far_tls=far_tls,
+        )
         flows = link.flows or self._flows_of_ended
         assert flows is not None
         return Carried(link, near, far, flows)
 
     def round(self) -> int:
         """Handle what is there, once; how much that was."""
+        for peer in self._peers:
+            peer.flush()
         return self.rounds._round()
 
     def block(self, carried: Carried, sender: Peer, data: bytes) -> None:

@@ -10,8 +10,22 @@ from hypothesis import strategies as st
 
 from epmdless.links import pipes, pump
 from epmdless.links.ends import End
-from tests.links.pump_ways import BULK, FRAMES, SMALL, SMALL_BUFFER, SMALL_PIPE, WAYS, Way, by_way, going
-from tests.links.pumps import SMALL_SOCKETS, Carried, Peer, Rig, counted, driven, no_descriptors
+from tests.links.peers import Peer
+from tests.links.pump_ways import (
+    BULK,
+    FRAMES,
+    SMALL,
+    SMALL_BUFFER,
+    SMALL_PIPE,
+    SMALL_RECORD,
+    TLS_WAYS,
+    WAYS,
+    Way,
+    by_way,
+    going,
+    most_held,
+)
+from tests.links.pumps import SMALL_SOCKETS, Carried, Rig, counted, driven, no_descriptors
 from tests.wire.frame_model import FIRST_FRAGMENT, FURTHER_FRAGMENT, STARTS, TICK, frame, naive
 
 LARGE: Final = frame(3_000_000)
@@ -194,7 +208,8 @@ ACTIONS = st.lists(
 class Play:
     """Two peers that do as they are told, and what must hold at every moment."""
 
-    def __init__(self, rig: Rig, carried: Carried, seed: int) -> None:
+    def __init__(self, rig: Rig, carried: Carried, way: Way, seed: int) -> None:
+        self.most = most_held(way, SMALL_BUFFER, SMALL_RECORD)
         self.rig = rig
         self.carried = carried
         self.chance = random.Random(seed)
@@ -231,8 +246,8 @@ class Play:
         """No flow holds more than it may, and no pipe in the pool holds anything."""
         for flow in self.carried.flows:
             assert flow.piped == 0 or flow.pipe is not None
-            assert len(flow.unsent) <= SMALL_BUFFER
-            assert flow.held <= max(SMALL_PIPE, SMALL_BUFFER)
+            assert len(flow.unsent) <= self.most
+            assert flow.held <= max(SMALL_PIPE, self.most)
             assert not (flow.unsent and flow.piped)
             assert flow.blocked is bool(flow.held) or self.carried.over
         assert len(self.rig.rounds.again) <= 2
@@ -264,14 +279,14 @@ class Play:
         )
 
 
-@pytest.mark.parametrize("way", [*WAYS[:3], WAYS[4]], ids=str)
+@pytest.mark.parametrize("way", [*WAYS[:3], WAYS[4], *TLS_WAYS], ids=str)
 @given(actions=ACTIONS, buffers=st.sampled_from([None, 2304, SMALL_SOCKETS]), seed=st.integers(0, 99))
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 def test_whatever_two_peers_do_all_arrives_in_order(
     way: Way, actions: list[tuple[str, str, int]], buffers: int | None, seed: int
 ) -> None:
     with going(way, small=True), driven() as rig:
-        play = Play(rig, rig.open(frames=way.frames, buffers=buffers), seed)
+        play = Play(rig, rig.open(frames=way.frames, buffers=buffers), way, seed)
         for action in actions:
             play.act(*action)
         play.end()
@@ -281,11 +296,13 @@ def test_whatever_two_peers_do_all_arrives_in_order(
         assert play.carried.end in (End.NEAR_CLOSED, End.FAR_CLOSED)
 
 
-@pytest.mark.parametrize("way", [way for way in WAYS if way.title != "pipes too small to pay"], ids=str)
+@pytest.mark.parametrize(
+    "way", [way for way in (*WAYS, *TLS_WAYS) if way.title != "pipes too small to pay"], ids=str
+)
 def test_the_property_covers_each_way(way: Way) -> None:
     """The pump in miniature goes the ways that the large one goes."""
     with going(way, small=True) as passed, driven() as rig:
-        play = Play(rig, rig.open(frames=way.frames, buffers=SMALL_SOCKETS), 0)
+        play = Play(rig, rig.open(frames=way.frames, buffers=SMALL_SOCKETS), way, 0)
         for _ in range(20):
             play.act("send", "near", 40_000)
             play.act("rounds", "near", 1)

@@ -7,8 +7,9 @@ from typing import Final
 import pytest
 
 from epmdless.links.ends import End
+from tests.links.peers import Peer, Side
 from tests.links.pump_ways import BULK, WAYS, Way, by_way, going
-from tests.links.pumps import SMALL_SOCKETS, Peer, Side, connection, driven
+from tests.links.pumps import SMALL_SOCKETS, connection, driven
 from tests.wire.frame_model import TICK
 
 by_side = pytest.mark.parametrize("side", ["near", "far"])

@@ -14,7 +14,7 @@ from epmdless.links.ends import End
 from epmdless.links.pipes import MAX_PIPES
 from epmdless.links.pump import BUFFER_SIZE
 from tests.links.bulks import BLOCK_SIZE, Block, Receiver, Sender, run_bulk
-from tests.links.pump_ways import WAYS, Way, by_way, going
+from tests.links.pump_ways import WAYS, Way, by_plain_way, going
 from tests.links.pumps import descriptors, driven
 from tests.support.deadline import eventually
 from tests.support.link_sides import Far, FarHost, Near, linked
@@ -74,7 +74,7 @@ def test_two_gigabytes_arrive_at_a_moody_reader(way: Way, frame_size: int) -> No
             )
 
 
-@by_way
+@by_plain_way
 def test_a_reader_that_resets_in_the_middle_of_a_bulk_ends_it(way: Way) -> None:
     with going(way), driven() as rig:
         carried = rig.open(frames=way.frames)

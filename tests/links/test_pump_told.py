@@ -10,8 +10,9 @@ import pytest
 from epmdless.links.ends import End
 from epmdless.links.link import Link
 from epmdless.wire.frames import FrameWalker
-from tests.links.pump_ways import BULK, WAYS, Way, by_way, going
-from tests.links.pumps import Carried, Side, driven
+from tests.links.peers import Side
+from tests.links.pump_ways import BULK, WAYS, Way, by_plain_way, by_way, going
+from tests.links.pumps import Carried, driven
 
 by_side = pytest.mark.parametrize("side", ["near", "far"])
 
@@ -226,7 +227,7 @@ def test_a_link_that_the_epoll_does_not_take_ends_as_a_fault(monkeypatch: pytest
 # Urgent data: no node sends any, but an end behind it must not be lost.
 
 
-@by_way
+@by_plain_way
 @pytest.mark.parametrize("after", [b"", b"after"])
 def test_urgent_data_does_not_hold_up_what_stands_behind_it(way: Way, after: bytes) -> None:
     with going(way), driven() as rig:

@@ -15,10 +15,11 @@ carried by a program there.
 """
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from tests.support.machine import Machine
@@ -38,6 +39,9 @@ table inet world {
     }
 }
 """
+
+NETWORKS: Final = {"a": "10.0.1", "b": "10.0.2"}
+"""The first three numbers of each subnet's addresses."""
 
 # A kernel with br_netfilter would send what stays within a subnet through the rules, too.
 BRIDGES_ONLY_BRIDGE = """
@@ -67,21 +71,18 @@ class Place:
     @property
     def address(self) -> str:
         """Where it really is."""
-        return f"{_network(self.subnet)}.{self.number}"
+        return f"{NETWORKS[self.subnet]}.{self.number}"
 
     @property
     def stand_in(self) -> str:
         """The relay's address that stands in for it, in the other subnet."""
-        return f"{_network('b' if self.subnet == 'a' else 'a')}.{10 + self.number}"
+        return f"{NETWORKS['b' if self.subnet == 'a' else 'a']}.{10 + self.number}"
 
 
 PLACES = tuple(Place(subnet, number) for subnet in "ab" for number in range(1, SIZE + 1))
 RELAY = "relay.internal"
-RELAY_NEAR, RELAY_FAR = "10.0.1.9", "10.0.2.9"
-
-
-def _network(subnet: str) -> str:
-    return "10.0.1" if subnet == "a" else "10.0.2"
+WAY_OUT: Final = 9
+"""The last number of the relay's own address in each subnet."""
 
 
 class Host(Machine):
@@ -107,12 +108,16 @@ class Host(Machine):
         """Return the full name of a node on it."""
         return f"{alive}@{self.name}"
 
-    def know(self, *, stand_ins: bool) -> None:
-        """Make it find the other subnet's hosts at the relay's stand-in addresses, or where they are."""
+    def know(self, *, stand_ins: bool, also: Mapping[str, str] = MappingProxyType({})) -> None:
+        """Make it find the other subnet's hosts at the relay's stand-in addresses, or where they are.
+
+        also: further host names, each with its address.
+        """
         lines = ["127.0.0.1 localhost"]
         for place in PLACES:
             abroad = stand_ins and place.subnet != self.place.subnet
             lines.append(f"{place.stand_in if abroad else place.address} {place.name}")
+        lines += [f"{address} {name}" for name, address in also.items()]
         self._hosts.write_text("\n".join(lines) + "\n")
 
     def start_epmd(self, kind: Kind) -> None:
@@ -134,12 +139,11 @@ class Host(Machine):
 
 
 @dataclass(frozen=True, slots=True)
-class World:
-    """The machines."""
+class Hosts:
+    """The machines of both subnets."""
 
     near: tuple[Host, ...]
     far: tuple[Host, ...]
-    relay: Machine
 
     @property
     def hosts(self) -> tuple[Host, ...]:
@@ -150,6 +154,13 @@ class World:
         """Return the hosts of the other subnet."""
         return self.far if host in self.near else self.near
 
+
+@dataclass(frozen=True, slots=True)
+class World(Hosts):
+    """Them, and the relay's machine."""
+
+    relay: Machine
+
     def know(self, *, stand_ins: bool) -> None:
         """Say for all hosts whether they know stand-in addresses or the real ones."""
         for host in self.hosts:
@@ -157,8 +168,7 @@ class World:
 
     def dropped(self) -> int:
         """Return how many packets between the subnets the relay's machine has not forwarded."""
-        listed = self.relay.run("nft list chain inet world forward").split()
-        return int(listed[listed.index("packets") + 1])
+        return dropped(self.relay)
 
     def forward(self) -> None:
         """Let the relay's machine forward from now on."""
@@ -177,22 +187,33 @@ class World:
         self.relay.run('ip link set "$1" up', host.place.short)
 
 
+def dropped(machine: Machine) -> int:
+    """Return how many packets a machine's table `world` has not forwarded."""
+    listed = machine.run("nft list chain inet world forward").split()
+    return int(listed[listed.index("packets") + 1])
+
+
 @contextmanager
 def subnets() -> Iterator[World]:
     """Make the world, with stand-in addresses known; the near EPMD servers are ours, the far ones C."""
     require("nft", "nftables")
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="subnets-")))
-        hosts = [_host(stack, place, folder / place.short) for place in PLACES]
+        near, far = (hosts_of(stack, subnet, folder) for subnet in "ab")
         relay_hosts = folder / "relay"
         relay_hosts.write_text("".join(f"{place.address} {place.name}\n" for place in PLACES))
         relay = Machine(RELAY, relay_hosts)
         stack.callback(relay.close)
-        _connect(relay, hosts)
-        for host in hosts:
-            host.know(stand_ins=True)
-            host.start_epmd("serve" if host.place.subnet == "a" else "c")
-        yield World(tuple(hosts[:SIZE]), tuple(hosts[SIZE:]), relay)
+        drop_what_is_forwarded(relay, NO_FORWARDING)
+        connect(relay, near)
+        connect(relay, far)
+        start_epmds((*near, *far))
+        yield World(near, far, relay)
+
+
+def hosts_of(stack: ExitStack, subnet: str, folder: Path) -> tuple[Host, ...]:
+    """Make the machines of a subnet; their hosts files are in the folder."""
+    return tuple(_host(stack, place, folder / place.short) for place in PLACES if place.subnet == subnet)
 
 
 def _host(stack: ExitStack, place: Place, file: Path) -> Host:
@@ -202,27 +223,38 @@ def _host(stack: ExitStack, place: Place, file: Path) -> Host:
     return host
 
 
-def _connect(relay: Machine, hosts: Sequence[Host]) -> None:
-    """Lay the cables and give the addresses; the relay's machine could forward, and drops."""
-    lines = ["echo 1 >/proc/sys/net/ipv4/ip_forward", 'nft "$1"', BRIDGES_ONLY_BRIDGE]
-    for subnet, address in (("a", RELAY_NEAR), ("b", RELAY_FAR)):
-        lines.append(f"ip link add bridge-{subnet} type bridge")
-        lines += [
-            f"ip address add {ours}/24 dev bridge-{subnet}" for ours in (address, *_stand_ins_in(subnet))
-        ]
-        lines.append(f"ip link set bridge-{subnet} up")
+def start_epmds(hosts: Sequence[Host]) -> None:
+    """Have hosts know stand-in addresses, and run EPMD servers: ours in the near subnet, C in the far one."""
     for host in hosts:
-        short, subnet = host.place.short, host.place.subnet
+        host.know(stand_ins=True)
+        host.start_epmd("serve" if host.place.subnet == "a" else "c")
+
+
+def drop_what_is_forwarded(machine: Machine, rules: str) -> None:
+    """Have a machine forward, were it not for the rules, which drop."""
+    machine.run(f'echo 1 >/proc/sys/net/ipv4/ip_forward; nft "$1"; {BRIDGES_ONLY_BRIDGE}', rules)
+
+
+def connect(machine: Machine, hosts: Sequence[Host]) -> None:
+    """Lay cables between a machine and the hosts of one subnet, whose way to all others it becomes.
+
+    It gets the addresses that stand in for the other subnet's hosts.
+    """
+    subnet = hosts[0].place.subnet
+    way_out = f"{NETWORKS[subnet]}.{WAY_OUT}"
+    ours = [way_out, *(place.stand_in for place in PLACES if place.subnet != subnet)]
+    lines = [
+        f"ip link add bridge-{subnet} type bridge",
+        *(f"ip address add {address}/24 dev bridge-{subnet}" for address in ours),
+        f"ip link set bridge-{subnet} up",
+    ]
+    for host in hosts:
+        short = host.place.short
         lines.append(f"ip link add {short} type veth peer name eth0 netns {host.pid}")
         lines.append(f"ip link set {short} master bridge-{subnet} up")
-    relay.run("\n".join(lines), NO_FORWARDING)
+    machine.run("\n".join(lines))
     for host in hosts:
-        gateway, abroad = (RELAY_NEAR, "b") if host.place.subnet == "a" else (RELAY_FAR, "a")
         host.run(
             f"ip address add {host.address}/24 dev eth0; ip link set eth0 up;"
-            f" ip route add {_network(abroad)}.0/24 via {gateway}"
+            f" ip route add 10.0.0.0/16 via {way_out}"
         )
-
-
-def _stand_ins_in(subnet: str) -> list[str]:
-    return [place.stand_in for place in PLACES if place.subnet != subnet]

@@ -110,14 +110,20 @@ class TlsConnection:
         """The TLS state: certificates, version, session."""
         return self.layer.tls
 
-    async def handshake(self) -> None:
+    async def handshake(self, turns: trio.Lock | None = None) -> None:
         """Shake hands.
 
+        :param turns: held for each step, which takes a millisecond: of many who shake hands at once, one takes
+            a step in each turn of the loop, and what else is in the loop goes on. None: nobody else does.
         :raises OSError: TLS, or the connection, failed; an SSLError says what TLS did not like.
         """
         while True:
             try:
-                self.tls.do_handshake()
+                if turns is None:
+                    self.tls.do_handshake()
+                else:
+                    async with turns:
+                        self.tls.do_handshake()
             except ssl.SSLWantReadError:
                 await self._flush()
                 await self._read_more()
@@ -145,7 +151,8 @@ class TlsConnection:
             got = self.layer.read(size)
             if got is not None:
                 return got  # without a checkpoint: a cancellation must not lose it
-            await self._flush()
+            if not self._sending.locked():  # else the sender sends it: to wait for him could be for ever
+                await self._flush()
             await self._read_more()
 
     async def send(self, data: bytes, /) -> int:
@@ -193,4 +200,4 @@ class TlsConnection:
         async with self._sending:
             data += self.layer.outgoing.read()
             while data:
-                data = data[await self.sock.send(data) :]
+                data = data[await self.sock.send(data) :] or self.layer.outgoing.read()

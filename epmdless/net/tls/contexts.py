@@ -78,6 +78,7 @@ def load_server_context(files: TlsFiles, key: str) -> ssl.SSLContext:
         raise ConfigError("", key, "a server needs cert and key")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.verify_mode = ssl.CERT_REQUIRED
+    context.num_tickets = 1  # each holds the client's certificate, and one connection at a time follows
     _load(context, files, key)
     return context
 

@@ -22,12 +22,19 @@ WARN_EVERY = 86_400.0
 
 
 class _Kept:
-    __slots__ = ("certificates", "renewed", "warned_at")
+    """What is kept of a role.
+
+    :ivar warned_at: when its end was warned about, on the monotonic clock.
+    :ivar problem: why the last reload failed.
+    """
+
+    __slots__ = ("certificates", "problem", "renewed", "warned_at")
 
     def __init__(self, certificates: Certificates, renewed: Callable[[Certificates], None]) -> None:
         self.certificates = certificates
         self.renewed = renewed
         self.warned_at = float("-inf")
+        self.problem: str | None = None
 
 
 class CertificateKeeper:
@@ -44,7 +51,10 @@ class CertificateKeeper:
         :param role: ``gateway``, or ``hop.NAME``.
         :param renewed: given what was loaded when the files changed.
         """
+        before = self._kept.get(role)
         kept = self._kept[role] = _Kept(certificates, renewed)
+        if before is not None and before.certificates.not_after == certificates.not_after:
+            kept.warned_at = before.warned_at  # each SIGHUP comes here
         self._counts.gauge(metrics.CERTIFICATE_END, lambda: kept.certificates.not_after, (role,))
         self._warn(role, kept)
 
@@ -58,20 +68,32 @@ class CertificateKeeper:
         while True:
             await trio.sleep(LOOK)
             for role, kept in list(self._kept.items()):
-                if kept.certificates.changed():
+                if kept.certificates.changed() or kept.problem is not None:
                     self._reload(role, kept)
                 self._warn(role, kept)
 
     def _reload(self, role: str, kept: _Kept) -> None:
+        """Load the files; on any mistake what is loaded stays, and it is tried again at the next look: what
+        failed may mend without a change of the files, such as a lack of descriptors."""
         try:
             certificates = kept.certificates.reload()
         except ConfigError as error:
-            self.log.error("certificates not reloaded", role=role, error=str(error))  # noqa: TRY400
+            self._note_problem(role, kept, str(error))
+            return
+        except Exception as error:  # noqa: BLE001 - no file may end a running server
+            self._note_problem(role, kept, f"internal error: {type(error).__name__}")
             return
         kept.certificates = certificates
+        kept.problem = None
         kept.warned_at = float("-inf")
         kept.renewed(certificates)
         self.log.info("certificates reloaded", role=role, ends=_date(certificates.not_after))
+
+    def _note_problem(self, role: str, kept: _Kept, problem: str) -> None:
+        """Say why files cannot be loaded, once."""
+        if problem != kept.problem:
+            kept.problem = problem
+            self.log.error("certificates not reloaded", role=role, error=problem)
 
     def _warn(self, role: str, kept: _Kept) -> None:
         """Say that a certificate ends soon, or has ended."""
