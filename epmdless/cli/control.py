@@ -62,6 +62,7 @@ class LinkView(msgspec.Struct, frozen=True):
     setup_ms: float | None = None
     tls: bool = False
     hop: str | None = None
+    gateway: str | None = None
     client: str | None = None
     tunnel: str | None = None
 

@@ -109,6 +109,10 @@ class KeptEpmd(FarEpmd):
         """Ask who is registered there. Raises ResolveError."""
         return await self._shared(None, super().names)
 
+    def forget(self) -> None:
+        """Ask anew: an answer that is kept led to a port where nobody listens."""
+        self._kept.clear()
+
     async def _shared(self, key: str | None, ask: Callable[[], Awaitable[T]]) -> T:
         """Ask, unless the answer is kept, or somebody asks already: then wait for that one's."""
         while (question := self._asking.get(key)) is not None:

@@ -88,7 +88,7 @@ class Accounts:
 
 def _way(link: Link) -> dict[str, str]:
     """Through which hop it goes, or for which client, and under which id on both ends."""
-    fields = {"hop": link.hop, "client": link.client, "tunnel": link.tunnel}
+    fields = {"hop": link.hop, "gateway": link.gateway, "client": link.client, "tunnel": link.tunnel}
     return {key: value for key, value in fields.items() if value is not None}
 
 

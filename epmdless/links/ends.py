@@ -39,8 +39,8 @@ class End(StrEnum):
 MEANINGS: dict[End, str] = {
     End.NEAR_CLOSED: "the near node closed the connection first",
     End.FAR_CLOSED: "the far node closed the connection first",
-    End.NEAR_RESET: "the near node's host reset the connection",
-    End.FAR_RESET: "the far node's host reset the connection",
+    End.NEAR_RESET: "the near node's host, or the tunnel from it, reset the connection",
+    End.FAR_RESET: "the far node's host, or the tunnel to it, reset the connection",
     End.NEAR_LOST: "the near node's host stopped answering (keepalive or user time-out)",
     End.FAR_LOST: "the far node's host stopped answering (keepalive or user time-out)",
     End.TUNNEL_CUT: "the connection between relay and gateway broke, or ended without the end of TLS",

@@ -128,7 +128,7 @@ class Link:
     :ivar finishing: nothing more is read; it is over once both sides have what was taken in.
     :ivar setup: what its set-up runs in; None before and after.
     :ivar client: by which name of its certificate the relay behind a gateway's link is allowed.
-    :ivar hop: through which hop it goes.
+    :ivar hop: through which hop it goes; :attr:`gateway`: and which gateway, as far as that is known.
     :ivar tunnel: the id of its tunnel, the same on both ends.
     :ivar paces: how fast it may go, near to far and far to near; None: as fast as it can.
     :ivar over: told once, when it has ended.
@@ -151,6 +151,7 @@ class Link:
     setup: trio.CancelScope | None = None
     client: str | None = None
     hop: str | None = None
+    gateway: str | None = None
     tunnel: str | None = None
     paces: tuple[Pace, Pace] | None = None
     over: list[Callable[[], None]] = field(default_factory=list)

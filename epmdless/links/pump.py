@@ -31,6 +31,7 @@ from socket import MSG_PEEK, SHUT_WR, SO_ERROR, SO_LINGER, SOL_SOCKET, SocketTyp
 from epmdless.links.ends import End
 from epmdless.links.link import Flow, Link
 from epmdless.links.pipes import PipePool
+from epmdless.links.records import RAW_SIZE, Records, seal, sealed
 from epmdless.net.rounds import Events, Rounds
 from epmdless.net.tls.connection import RECORD_SIZE, TlsLayer, TunnelCutError
 from epmdless.wire.frames import ALONE, FRAGMENT_TAGS, HEAD_SIZE, SHORT, FrameWalker
@@ -57,21 +58,13 @@ BULK = 64 * 1024
 CALM = 16 * 1024
 """A read or a splice that moves less than this ends the bulk."""
 
-RECORDS_AT_ONCE = 16 * 1024
-"""Bytes of records given to TLS before what they hold is taken out: a memory BIO never gives back what it
-grew to, and each tunnel has two."""
-
-RAW_SIZE = BUFFER_SIZE - 2 * RECORD_SIZE
-"""Bytes of one read of records: what they hold, with what the last read left of one, fits the buffer."""
-
-MOST_READS = 16
-"""Full reads of records with next to no data in them after which a peer is no peer."""
-
 MOST_UNASKED = 64 * 1024
 """Bytes that TLS itself wants to send (answers to key updates) while the socket takes nothing."""
 
 SO_PEEK_OFF = 42
 """asm-generic/socket.h: where the next peek begins, in bytes from what the next read would return."""
+
+assert RAW_SIZE + 2 * RECORD_SIZE <= BUFFER_SIZE, "what one read of records holds fits the buffer"
 
 _USUAL = select.EPOLLIN | select.EPOLLOUT
 _EDGES = select.EPOLLIN | select.EPOLLPRI | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
@@ -99,11 +92,11 @@ class Pump:
         self._fault = fault
         self.pause: Callable[[float, Callable[[], None]], None] = _never_paused
         self._buffer = memoryview(bytearray(BUFFER_SIZE))
-        self._raw = memoryview(bytearray(BUFFER_SIZE))
         self._words = self._buffer.cast("I")
         self._halves = self._buffer.cast("H")
         self._head = memoryview(bytearray(HEAD_SIZE))
         self._views = [self._buffer[:count] for count in range(SHORT)]
+        self._records = Records(self._buffer, self._answer, self._note_goodbye)
         self._ends: dict[int, Flow] = {}
         rounds.first = self._stirred
         self.pipes = PipePool()
@@ -140,11 +133,14 @@ class Pump:
             out.pace, back.pace = link.paces
         for flow, opener, sealer in ((out, near_tls, far_tls), (back, far_tls, near_tls)):
             if opener is not None:
-                flow.opener, flow.receive = opener, partial(self._open, flow, opener, flow.source.recv_into)
+                flow.opener, flow.receive = (
+                    opener,
+                    partial(self._records.open, flow, opener, flow.source.recv_into),
+                )
             if sealer is not None:
-                flow.sealer, flow.send = sealer, partial(self._seal, flow, sealer, flow.sink)
+                flow.sealer, flow.send = sealer, partial(seal, flow, sealer, flow.sink)
         for flow, rest in ((out, from_near), (back, from_far)):
-            flow.unsent = rest if flow.sealer is None else _sealed(flow.sealer, rest)
+            flow.unsent = rest if flow.sealer is None else sealed(flow.sealer, rest)
             flow.count = len(rest)
             if flow.walker is not None and rest:
                 flow.walker.walk(rest, len(rest), self._rounds.now)
@@ -473,101 +469,6 @@ class Pump:
 
     # TLS.
 
-    def _open(
-        self, flow: Flow, layer: TlsLayer, receive: Callable[[memoryview, int], int], room: memoryview
-    ) -> int:
-        """Receive through TLS: like `recv_into` with the buffer, but for plain text.
-
-        All whole records of what is read are opened, so that none waits where no event would announce it.
-
-        :param room: its length is what may be read; the plain text goes to the shared buffer.
-        :raises BlockingIOError: there is nothing, or no whole record.
-        :raises OSError: the connection broke, was cut, or brought what TLS does not allow.
-        """
-        was_closed = layer.closed
-        if was_closed:
-            return 0
-        raw, size, total = self._raw, min(len(room), RAW_SIZE), 0
-        for _ in range(MOST_READS):
-            try:
-                count = receive(raw, size)
-            except BlockingIOError:
-                if not total:
-                    raise
-                flow.drained = True  # the read before was full by chance
-                return total
-            if count == 0:
-                raise TunnelCutError("the connection ended without the end of TLS")
-            flow.drained = count < size
-            total = self._opened(layer, raw, count, total)
-            if layer.outgoing.pending:
-                self._answer(flow.reverse, layer)
-            if layer.closed:
-                self._note_goodbye(flow)
-                return total
-            if total >= SHORT or (total and flow.drained):
-                return total
-            if flow.drained and not flow.hung_up:  # else only a read that returns nothing tells the end
-                raise BlockingIOError
-        raise TunnelCutError("records without data, one after the other")
-
-    def _opened(self, layer: TlsLayer, raw: memoryview, count: int, opened: int) -> int:
-        """Open the records in `raw`, into the shared buffer behind what was opened before; how many bytes of
-        plain text are there now."""
-        buffer, incoming, read = self._buffer, layer.incoming, layer.read_into
-        start = min(count, RECORDS_AT_ONCE)
-        incoming.write(raw[:start])
-        while True:
-            try:
-                got = read(RECORD_SIZE, buffer[opened:] if opened else buffer)
-            except ssl.SSLWantReadError:
-                got = -1
-            except ssl.SSLZeroReturnError:
-                got = 0
-            if got == 0:
-                layer.closed = True
-                return opened
-            if got > 0:
-                opened += got
-                if incoming.pending:
-                    continue
-            if start >= count:
-                return opened
-            incoming.write(raw[start : min(count, start + RECORDS_AT_ONCE)])
-            start += RECORDS_AT_ONCE
-
-    def _seal(self, flow: Flow, layer: TlsLayer, sink: SocketType, data: memoryview) -> int:
-        """Send through TLS: like `send`, but all is taken.
-
-        :returns: the length of the data, or -1 if records are left that the socket did not take.
-        :raises OSError: the connection broke.
-        """
-        length, write, take = len(data), layer.tls.write, layer.outgoing.read
-        if length <= RECORD_SIZE:
-            write(data)
-            records = take()
-            try:
-                sent = sink.send(records)
-            except BlockingIOError:
-                sent = 0
-            if sent == len(records):
-                return length
-            flow.unsent = memoryview(records)[sent:]
-            return -1
-        pieces = []
-        for start in range(0, length, RECORD_SIZE):
-            write(data[start : start + RECORD_SIZE])
-            pieces.append(take())
-        try:
-            sent = sink.sendmsg(pieces)
-        except BlockingIOError:
-            sent = 0
-        left = sum(map(len, pieces)) - sent
-        if not left:
-            return length
-        flow.unsent = memoryview(b"".join(pieces))[sent:]
-        return -1
-
     def _answer(self, flow: Flow, layer: TlsLayer) -> None:
         """Send what TLS itself has to say, behind what is unsent; after our goodbye nobody may hear it."""
         said = layer.outgoing.read()
@@ -645,6 +546,9 @@ class Pump:
         if isinstance(error, TunnelCutError | ssl.SSLError):
             link.ends_as(End.TUNNEL_CUT)
             link.detail = link.detail or str(error)
+        elif error.errno in _LOST and (link.client if near else link.hop) is not None:
+            link.ends_as(End.TUNNEL_CUT)
+            link.detail = link.detail or f"the other end of the tunnel stopped answering: {error.strerror}"
         elif error.errno in _LOST:
             link.ends_as(End.NEAR_LOST if near else End.FAR_LOST)
         else:
@@ -682,13 +586,6 @@ def reset(sock: SocketType) -> None:
 
 def _error_of(sock: SocketType) -> OSError:
     return OSError(sock.getsockopt(SOL_SOCKET, SO_ERROR), "")
-
-
-def _sealed(layer: TlsLayer, data: bytes) -> bytes:
-    """Data as records, behind what TLS has to say itself."""
-    if data:
-        layer.tls.write(data)
-    return layer.outgoing.read()
 
 
 def _never_paused(seconds: float, go_on: Callable[[], None]) -> None:

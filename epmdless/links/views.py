@@ -52,6 +52,7 @@ def view(link: Link, now: float) -> dict[str, Any]:
         "setup_ms": None if link.established is None else (link.established - link.opened) * 1000,
         "tls": link.tls,
         "hop": link.hop,
+        "gateway": link.gateway,
         "client": link.client,
         "tunnel": link.tunnel,
         "near": _party(link.near, back),

@@ -279,7 +279,10 @@ class Door:
             hop = self._hops[via]
             tunnel = await hop.tunnel(target.host, target.port, link.tunnel)
         except HopError as error:
+            if error.trouble is Trouble.DIAL_REFUSED and target.route.far is not None:
+                target.route.far.forget()
             raise LinkError(_ENDS[error.trouble], str(error)) from None
+        link.gateway = tunnel.gateway
         link.paces = hop.paces(self._rounds.clock())
         link.over.append(tunnel.release)
         return tunnel.connection

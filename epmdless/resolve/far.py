@@ -104,6 +104,9 @@ class FarEpmd:
         self._counts.count(metrics.FAR_QUESTIONS, "names")
         return reply
 
+    def forget(self) -> None:
+        """Give no answer twice: one led to a port where nobody listens. This server keeps none."""
+
     async def _ask(self, request: Request) -> bytes:
         """Ask, and take everything up to the server's close."""
         with trio.move_on_after(PATIENCE):

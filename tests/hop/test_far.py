@@ -30,8 +30,8 @@ from tests.hop.scripted import (
 )
 from tests.support.far_epmd import FarEpmd, port_reply
 from tests.support.hops import ALLOW, Certified, hop_to
-from tests.support.link_sides import FarHost
-from tests.support.relays import Lines
+from tests.support.link_sides import NAME, FarHost
+from tests.support.relays import Lines, dialling
 
 HOST = "b1.test"
 QUERY = Query("b", HOST)
@@ -289,3 +289,28 @@ def test_through_a_real_gateway(
 
         trio.from_thread.run(ask, trio_token=ends.near.call(trio.lowlevel.current_trio_token))
         assert far_epmd.asked == [b"zb", b"n"]
+
+
+def test_an_answer_that_led_nowhere_is_kept_no_longer(
+    far_host: FarHost, far_epmd: FarEpmd, certified: Certified
+) -> None:
+    """A node that was started anew listens elsewhere."""
+    relay = {"epmd_port": far_epmd.port}
+    keys = {"gateway": {"epmd_port": far_epmd.port}, "relay": relay, "hop": {"lookup_ttl": "1h"}}
+    with hop_to(far_host, certified, **keys) as ends:  # type: ignore[arg-type]
+        (route,) = ends.near.relay.in_force.routes
+        epmd = route.far
+        assert isinstance(epmd, KeptEpmd)
+
+        async def ask() -> None:
+            await epmd.answer(QUERY)
+
+        token = ends.near.call(trio.lowlevel.current_trio_token)
+        trio.from_thread.run(ask, trio_token=token)
+        assert epmd.answer_now(QUERY) is not Verdict.WAIT
+        far_host.close()
+        with dialling(far_host) as near:
+            near.say(NAME)
+            assert near.sees_the_end()
+            assert ends.near.code_of(near) == "dial_refused"
+        assert epmd.answer_now(QUERY) is Verdict.WAIT

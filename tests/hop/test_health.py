@@ -139,6 +139,8 @@ async def test_one_that_cannot_be_connected_to(mock_clock: MockClock, certified:
     async with hop_to_scripted(bad, good, certified=certified, ready=2) as world:
         if how == "refuses":
             bad.stop()
+        await wait_all_tasks_blocked()
+        mock_clock.jump(world.hop.standing.section.connect_timeout)
         await until(lambda: world.near[0].problem, "a problem")
         assert await opened(world, mock_clock, 5) == [str(good.where)] * 5
         for _ in range(30):

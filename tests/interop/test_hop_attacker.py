@@ -1,9 +1,8 @@
 """An attacker in zone A with all but a certificate, the cookie and real nodes among it, gets nothing."""
 
-import selectors
 import socket
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -30,7 +29,7 @@ from tests.support.epmd_client import NAMES, alive2, connect, framed, read_to_en
 from tests.support.machine import Machine
 from tests.support.subnets import EPMD_PORT, Host
 from tests.support.tools import require
-from tests.support.zones import GATEWAY_PORT, Zones, zones
+from tests.support.zones import GATEWAY_PORT, Zones, reached, zones
 
 pytestmark = pytest.mark.interop
 
@@ -64,9 +63,6 @@ ANSWER = {"openssl": "HTTP/1.1", "curl": "< HTTP/1.1"}
 
 ALERT = 21
 """A TLS record's type (RFC 8446 §6)."""
-
-SOON = 0.7
-"""Seconds in which a connection that is not dropped is there."""
 
 
 @pytest.fixture(scope="module")
@@ -239,29 +235,3 @@ def test_there_is_no_other_way(world: Zones, ends: Ends, pair: tuple[Beam, Beam]
         found = reached(attacker, targets)
     assert (world.far[0].address, EPMD_PORT) in found
     assert (world.far[0].address, NODE_PORT) in found
-
-
-def reached(
-    machine: Machine, targets: Sequence[tuple[str, int]], source_port: int = 0
-) -> list[tuple[str, int]]:
-    """Return at which of these a machine gets an answer, be it a refusal."""
-
-    def dial_all() -> list[tuple[str, int]]:
-        answered = []
-        with ExitStack() as stack, selectors.DefaultSelector() as selector:
-            for target in targets:
-                sock = stack.enter_context(socket.socket())
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                sock.bind(("", source_port))
-                sock.setblocking(False)
-                sock.connect_ex(target)
-                selector.register(sock, selectors.EVENT_WRITE, target)
-            left = len(targets)
-            while left and (events := selector.select(SOON)):
-                for key, _ in events:
-                    selector.unregister(key.fileobj)
-                    answered.append(key.data)
-                    left -= 1
-        return answered
-
-    return machine.call(dial_all)

@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from epmdless.links import pipes, pump
+from epmdless.links import pipes, pump, records
 from epmdless.wire.frames import FrameWalker
 from tests.links import peers
 from tests.links.peers import Side
@@ -83,12 +83,14 @@ SMALL: Final[Mapping[str, object]] = {
     "LARGE_FRAMES": 256,
     "BULK": SMALL_BUFFER,
     "CALM": 512,
+}
+"""The pump in miniature: it changes from copying to splicing and back within a few kilobytes."""
+
+SMALL_RECORDS: Final[Mapping[str, object]] = {
     "RECORD_SIZE": SMALL_RECORD,
     "RECORDS_AT_ONCE": SMALL_RECORD,
     "RAW_SIZE": SMALL_BUFFER // 2,
 }
-"""The pump in miniature: it changes from copying to splicing and back within a few kilobytes."""
-
 
 SMALL_PIPES: Final[Mapping[str, object]] = {"PIPE_SIZE": SMALL_PIPE, "SMALLEST_PIPE": SMALL_PIPE}
 
@@ -136,6 +138,8 @@ def going(way: Way, *, small: bool = False) -> Iterator[Passed]:
             patch.setattr(f"{pump.__name__}.{name}", value)
         for name, value in {**(SMALL_PIPES if small else {}), **(way.pipes or {})}.items():
             patch.setattr(f"{pipes.__name__}.{name}", value)
+        for name, value in (SMALL_RECORDS if small else {}).items():
+            patch.setattr(f"{records.__name__}.{name}", value)
         patch.setattr(peers, "TLS_SIDES", way.tls)
         if small:
             patch.setattr(peers, "RECORD_SIZE", SMALL_RECORD)

@@ -22,7 +22,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from epmdless.links import pump
+from epmdless.links import pump, records
 from epmdless.links.ends import End
 from epmdless.net.tls.connection import TlsLayer
 from tests.links import peers
@@ -128,7 +128,7 @@ def test_a_full_read_with_little_in_it_is_not_forgotten(
         peer, other = sides(carried, side)
         rig.rest()
         small, large = records_of(peer, TICK), records_of(peer, frame(9000))
-        monkeypatch.setattr(pump, "RAW_SIZE", len(small) + 4000)
+        monkeypatch.setattr(records, "RAW_SIZE", len(small) + 4000)
         peer.records += small + large[:4000]
         rig.rest()
         other.read()
@@ -333,7 +333,7 @@ def test_a_record_that_was_tampered_with_cuts_the_link(way: Way, side: Side, at:
 
 def test_records_without_data_for_ever_are_a_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     """More tickets than sixteen reads hold: no gateway has a reason to send them."""
-    monkeypatch.setattr(pump, "RAW_SIZE", 4096)
+    monkeypatch.setattr(records, "RAW_SIZE", 4096)
     with going(FAR), driven() as rig:
         carried = rig.open(frames=True, tls=contexts(tickets=200))
         rig.until(lambda: carried.over, "the cut")
@@ -511,5 +511,4 @@ def test_an_idle_tunnel_holds_little_after_much_has_passed(number: int) -> None:
     passed through each way; their peers' TLS is not counted, their sockets' memory is the kernel's."""
     command = [sys.executable, "-c", MEMORY_PROGRAM, str(number), "30"]
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
-    print(done.stdout)
     assert 0 < int(done.stdout) < KILOBYTES_A_SIDE * 1024

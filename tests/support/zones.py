@@ -13,8 +13,10 @@ and nothing else.
     with zones() as world, world.near[0].start(["erl", "-name", "app"], stdin=True) as app: ...
 """
 
+import selectors
+import socket
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +44,9 @@ BORDER: Final = {"a": "10.0.8.1", "b": "10.0.9.1"}
 """The border's own addresses."""
 
 INSIDE: Final = {"a": "10.0.1.0/24", "b": "10.0.2.0/24"}
+
+SOON: Final = 0.4
+"""Seconds in which a packet that is not dropped has been answered: all of it is one kernel."""
 
 # Without state: who takes the port as its own source opens nothing by that.
 ONE_PORT = """
@@ -156,3 +161,29 @@ def _join(border: Machine, edge: Edge) -> None:
     addresses = "".join(f"ip address add {address}/24 dev out;" for address in edge.addresses)
     edge.run(f"{addresses} ip link set out up; ip route add 10.0.0.0/16 via {BORDER[zone]}")
     border.run(f"ip route add {INSIDE[zone]} via {edge.address}")
+
+
+def reached(
+    machine: Machine, targets: Sequence[tuple[str, int]], source_port: int = 0
+) -> list[tuple[str, int]]:
+    """Return at which of these a machine gets an answer, be it a refusal."""
+
+    def dial_all() -> list[tuple[str, int]]:
+        answered = []
+        with ExitStack() as stack, selectors.DefaultSelector() as selector:
+            for target in targets:
+                sock = stack.enter_context(socket.socket())
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                sock.bind(("", source_port))
+                sock.setblocking(False)
+                sock.connect_ex(target)
+                selector.register(sock, selectors.EVENT_WRITE, target)
+            left = len(targets)
+            while left and (events := selector.select(SOON)):
+                for key, _ in events:
+                    selector.unregister(key.fileobj)
+                    answered.append(key.data)
+                    left -= 1
+        return answered
+
+    return machine.call(dial_all)

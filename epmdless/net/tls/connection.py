@@ -113,8 +113,9 @@ class TlsConnection:
     async def handshake(self, turns: trio.Lock | None = None) -> None:
         """Shake hands.
 
-        :param turns: held for each step, which takes a millisecond: of many who shake hands at once, one takes
-            a step in each turn of the loop, and what else is in the loop goes on. None: nobody else does.
+        :param turns: held for each step, which takes a millisecond: of many who shake hands at once, one
+            takes a step in each turn of the loop, and what else is in the loop goes on. None: nobody else
+            shakes hands.
         :raises OSError: TLS, or the connection, failed; an SSLError says what TLS did not like.
         """
         while True:
