@@ -111,7 +111,7 @@ def transcript(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
     log = checkout.parent / "transcript"
     with log.open("w+") as out:
         ran = subprocess.run(
-            [unshare, "--net", "--mount", "--pid", "--fork", "--kill-child", "bash", "-c", script()],
+            [unshare, "--net", "--mount-proc", "--pid", "--fork", "--kill-child", "bash", "-c", script()],
             cwd=checkout,
             env=env,
             stdin=subprocess.DEVNULL,
