@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from functools import partial
 from socket import SocketType
@@ -132,8 +132,8 @@ class Gateway:
     @property
     def descriptors(self) -> int:
         """Descriptors that the gateway holds now, but for those of links."""
-        waiting = len(self._sessions[State.HANDSHAKE]) + len(self._sessions[State.READY])
-        return waiting + 2 * self._tunnels.questions
+        waiting = (State.HANDSHAKE, State.READY, State.LEAVING)
+        return sum(len(self._sessions[state]) for state in waiting) + 2 * self._tunnels.questions
 
     def is_ours(self, host: str, port: int) -> bool:
         """Whether dialling there would lead back here."""
@@ -200,11 +200,16 @@ class Gateway:
         return None
 
     def _shed(self) -> bool:
-        """Give up the oldest connection that has not proved who it is; False: there is none."""
-        oldest = next(iter(self._sessions[State.HANDSHAKE]), None)
-        if oldest is None:
+        """Give up a connection that has not proved who it is; False: there is none.
+
+        The oldest one of the address that has most of them: strangers crowd out themselves first.
+        """
+        waiting = self._sessions[State.HANDSHAKE]
+        if not waiting:
             return False
-        del self._sessions[State.HANDSHAKE][oldest]
+        ((crowd, _),) = Counter(session.host for session in waiting).most_common(1)
+        oldest = next(session for session in waiting if session.host == crowd)
+        del waiting[oldest]
         oldest.scope.cancel()  # first: its task must not meet a closed socket
         oldest.connection.close()
         self._counts.count(metrics.GATEWAY_CLOSED, "shed")
@@ -253,6 +258,9 @@ class Gateway:
         for sessions in self._sessions.values():
             sessions.pop(session, None)
         self._sessions[session.state][session] = None
+        leaving = self._sessions[State.LEAVING]
+        if len(leaving) > self.in_force.section.max_handshakes:
+            next(iter(leaving)).scope.cancel()
 
     # What sessions ask.
 

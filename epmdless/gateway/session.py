@@ -39,6 +39,7 @@ class State(StrEnum):
     HANDSHAKE = "handshake"
     READY = "ready"
     TUNNEL = "tunnel"
+    LEAVING = "leaving"
 
 
 class Host(Protocol):
@@ -156,6 +157,7 @@ class Session:
     async def _linger(self) -> None:
         """Take what is still under way: to close on it would be a reset, which destroys the alert, or the
         answer, that tells the client why."""
+        self._move(State.LEAVING)
         sock = self.connection.sock
         with suppress(OSError), trio.move_on_after(GOODBYE_SECONDS):
             sock.shutdown(SHUT_WR)

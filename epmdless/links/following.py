@@ -159,9 +159,11 @@ class Following:
         """
         try:
             data = await self.receive(connection, side)
-        except LinkError:
+        except LinkError as error:
             if side is Side.FAR and self.watcher.state is State.REFUSED:
                 return False  # it has said no; the near node keeps its end open until it closes it
+            if error.code == End.NEAR_CLOSED and self.watcher.state is State.ESTABLISHED:
+                return False  # the far node may have something to say yet; the pump will see the end again
             raise
         self.watcher.receive(side, data)
         await self._say_on(side)

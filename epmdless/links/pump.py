@@ -543,12 +543,11 @@ class Pump:
         if link.flows is None:
             return
         near = sock is link.flows[0].source
-        if isinstance(error, TunnelCutError | ssl.SSLError):
+        is_tunnel = (link.client if near else link.hop) is not None
+        if isinstance(error, TunnelCutError | ssl.SSLError) or (is_tunnel and error.errno in _LOST):
+            if link.end is None:
+                link.detail = str(error)
             link.ends_as(End.TUNNEL_CUT)
-            link.detail = link.detail or str(error)
-        elif error.errno in _LOST and (link.client if near else link.hop) is not None:
-            link.ends_as(End.TUNNEL_CUT)
-            link.detail = link.detail or f"the other end of the tunnel stopped answering: {error.strerror}"
         elif error.errno in _LOST:
             link.ends_as(End.NEAR_LOST if near else End.FAR_LOST)
         else:

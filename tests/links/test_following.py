@@ -59,3 +59,26 @@ async def test_the_last_message_is_passed_on_whatever_the_other_side_does_meanwh
 
 async def follow(following: Following, first: bytes) -> None:
     await following.follow(await following.hear_name(first))
+
+
+async def test_a_near_side_that_ends_when_it_is_linked_may_still_be_told_something() -> None:
+    """It says no more, and hears what the far node has to say: the pump sees its end again."""
+    messages = [framed(message) for _, message in HANDSHAKE]
+    near, far = Memory(), Memory()
+    link = Link(1, "r", "h", Party("a"), Party("b"), 0.0)
+    following = Following(link, near, far)
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(follow, following, messages[0])
+            await far.told.wait()
+            far.told = trio.Event()
+            far.give.send_nowait(messages[1] + messages[2])
+            await near.told.wait()
+            near.give.send_nowait(messages[3])
+            await far.told.wait()
+            near.told = trio.Event()
+            far.give.send_nowait(messages[4])
+            await near.told.wait()
+            near.give.send_nowait(b"")
+    assert (following.watcher.state, link.end) == (State.ESTABLISHED, None)
+    assert near.sent.endswith(messages[4])

@@ -28,9 +28,10 @@ class TlsLayer:
 
     :ivar incoming: records that were read from the socket; :attr:`outgoing`: those to be sent.
     :ivar closed: the peer has said its end.
+    :ivar barren: bytes of records lately in which there was next to no plain text.
     """
 
-    __slots__ = ("closed", "incoming", "outgoing", "read_into", "tls")
+    __slots__ = ("barren", "closed", "incoming", "outgoing", "read_into", "tls")
 
     def __init__(
         self,
@@ -51,6 +52,7 @@ class TlsLayer:
         self.read_into: Callable[[int, memoryview], int] = self.tls.read  # type: ignore[assignment]
         """Like :meth:`ssl.SSLObject.read`, which returns a count where a buffer is given."""
         self.closed = False
+        self.barren = 0
 
     def read(self, size: int) -> bytes | None:
         """Some plain text of what came in; ``b""`` at the peer's end, None if no record is whole.
