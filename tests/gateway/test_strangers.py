@@ -324,6 +324,21 @@ def test_the_newest_of_too_many_handshakes_gets_in(certified: Certified, far_hos
             second.recv(1)
 
 
+def test_a_crowd_from_one_address_sheds_its_own(certified: Certified) -> None:
+    """A relay that came before the crowd, and is slow to shake hands, keeps its place."""
+    keys = {"max_handshakes": 4, "request_timeout": "30s", **MANY}
+    with gateway(certified, keys=keys) as here, ExitStack() as stack:
+        slow = stack.enter_context(raw(here.gateway_port, "127.0.0.9"))
+        wait_for(here, handshake=1)
+        for _ in range(20):
+            stack.enter_context(raw(here.gateway_port, "127.0.0.10"))
+        wait_for_closed(here, "shed", 17)
+        wait_for(here, handshake=4)
+        with context_of(certified).wrap_socket(slow, server_hostname=GATEWAY) as client:
+            wait_for(here, handshake=3, ready=1)
+            assert client.version() == "TLSv1.3"
+
+
 def test_a_peer_that_is_no_gateways_client_leaves_at_once(going: Going) -> None:
     """A port scan: nothing is said, and a reset follows."""
     for _ in range(50):
