@@ -30,6 +30,7 @@ from epmdless.net.rounds import Rounds
 from epmdless.net.tls.connection import TlsConnection
 from epmdless.net.tls.contexts import Certificates
 from epmdless.net.tls.keeper import CertificateKeeper
+from epmdless.net.turns import Turns
 from epmdless.policy import plain_address
 from epmdless.wire.connect import ConnectRequest
 from epmdless.wire.proxy_status import ProxyError
@@ -63,7 +64,7 @@ class Gateway:
         descriptor_limit: int,
         others: Callable[[], int],
     ) -> None:
-        self.turns = trio.Lock()
+        self.turns = Turns()
         self._rounds = rounds
         self._counts = counts
         self._log = log

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from enum import StrEnum
+from functools import partial
 from socket import SHUT_WR
 from typing import Protocol
 
@@ -20,6 +21,7 @@ from epmdless.net.plain import PlainConnection
 from epmdless.net.tls.connection import TlsConnection
 from epmdless.net.tls.identity import peer_certificate, peer_names, peer_not_after
 from epmdless.net.tls.problems import explain
+from epmdless.net.turns import Turns
 from epmdless.wire.connect import ConnectRequest, OptionsRequest, RequestReader
 from epmdless.wire.proxy_status import ProxyError, ProxyStatus
 
@@ -45,10 +47,10 @@ class State(StrEnum):
 class Host(Protocol):
     """What a session asks of the gateway.
 
-    :ivar turns: held for each step of a TLS handshake.
+    :ivar turns: one for each step of a TLS handshake.
     """
 
-    turns: trio.Lock
+    turns: Turns
 
     @property
     def request_timeout(self) -> float:
@@ -141,7 +143,7 @@ class Session:
         problem: OSError = TimeoutError()
         with trio.move_on_after(self._gateway.request_timeout):
             try:
-                await self.connection.handshake(self._gateway.turns)
+                await self.connection.handshake(partial(self._gateway.turns.turn, self.host))
             except OSError as error:
                 problem = error
             else:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 
 import trio
 
@@ -17,6 +17,9 @@ RAW_SIZE = 16 * 1024 + 512
 
 RECORD_SIZE = 16 * 1024
 """Bytes of plain text in the largest record (RFC 8446 §5.1)."""
+
+
+Turn = Callable[[], AbstractAsyncContextManager[None]]
 
 
 class TunnelCutError(ConnectionError):
@@ -112,20 +115,19 @@ class TlsConnection:
         """The TLS state: certificates, version, session."""
         return self.layer.tls
 
-    async def handshake(self, turns: trio.Lock | None = None) -> None:
+    async def handshake(self, turn: Turn | None = None) -> None:
         """Shake hands.
 
-        :param turns: held for each step, which takes a millisecond: of many who shake hands at once, one
-            takes a step in each turn of the loop, and what else is in the loop goes on. None: nobody else
-            shakes hands.
+        :param turn: waited for and held for each step, which takes a millisecond: of many who shake hands at
+            once, one takes a step in each turn of the loop. None: nobody else shakes hands.
         :raises OSError: TLS, or the connection, failed; an SSLError says what TLS did not like.
         """
         while True:
             try:
-                if turns is None:
+                if turn is None:
                     self.tls.do_handshake()
                 else:
-                    async with turns:
+                    async with turn():
                         self.tls.do_handshake()
             except ssl.SSLWantReadError:
                 await self._flush()
