@@ -316,6 +316,8 @@ class App:
                 configuration=loaded.source,
                 listen=_addresses(self._epmd_listeners),
                 chain=loaded.config.resolve.chain,
+                routes=len(loaded.config.relay.route),
+                gateway=_addresses(self._gateway.listeners),
             )
         self._notifier.ready(self._status_line())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 import msgspec
@@ -17,6 +18,9 @@ MAX_ALLOWS = 10_000
 """Entries; a file that holds more was made by a mistake."""
 
 TlsVersion = Literal["1.3", "1.2"]
+
+_NETWORK = re.compile(r"[0-9a-fA-F.:]+/[0-9]+")
+_ADDRESSES = re.compile(r"[0-9a-fA-F.:*?]+")
 
 Limit = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 
@@ -108,6 +112,7 @@ class GatewaySection(Section, frozen=True):
         if self.max_handshakes > self.max_connections:
             problem = f"{self.max_handshakes} are more than the {self.max_connections} of max_connections"
             raise SectionError("max_handshakes", problem)
+        self._check_clients()
         self._check_times()
 
     @property
@@ -118,6 +123,16 @@ class GatewaySection(Section, frozen=True):
     def build_grants(self) -> Grants:
         """What the entries allow."""
         return Grants([section.build(number) for number, section in enumerate(self.allow)])
+
+    def _check_clients(self) -> None:
+        """A pattern that no client can match was meant otherwise."""
+        for number, entry in enumerate(self.allow):
+            if _NETWORK.fullmatch(entry.client):
+                problem = f'{entry.client!r} is a network; a pattern is needed, as in "10.9.1.*"'
+                raise SectionError(f"allow[{number}].client", problem)
+            if self.tls is False and not _ADDRESSES.fullmatch(entry.client):
+                problem = f"{entry.client!r} fits no IP address, by which clients are known without TLS"
+                raise SectionError(f"allow[{number}].client", problem)
 
     def _check_times(self) -> None:
         for key, duration in (

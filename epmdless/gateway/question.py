@@ -48,7 +48,7 @@ async def _pass(near: Connection, far: Connection, allowance: Allowance, grants:
     if isinstance(request, PortPlease2Request):
         if not allowance.allows_alive(grants, request.name):
             await _send(near, MISS)
-            return "refused"
+            return "denied"
     elif not isinstance(request, NamesRequest):
         return "refused"
     await _send(far, encode_request(request))

@@ -80,9 +80,7 @@ class Gateway:
             rounds, counts, log, is_full=lambda: False, make_room=self._shed, take=self._accepted
         )
         self._sessions: dict[State, dict[Session, None]] = {state: {} for state in State}
-        self._tunnels = Tunnels(
-            rounds, counts, carrier, lambda: self.in_force, self._leads_back, self.note_refused
-        )
+        self._tunnels = Tunnels(rounds, counts, carrier, lambda: self.in_force, self._leads_back, self)
         self._rates: OrderedDict[str, _Allowed] = OrderedDict()
         self._draining = False
         carrier.freed.append(self._acceptor.resume)
@@ -114,6 +112,9 @@ class Gateway:
         return prepared is None or (prepared.certificates is None) is not (self._certificates is None)
 
     def _renew(self, certificates: Certificates) -> None:
+        """Take on new certificates; with other CAs, who waits and was let in by the old must come again."""
+        if self._certificates is not None and certificates.trusted != self._certificates.trusted:
+            self._end_waiting()
         self._certificates = certificates
 
     @property
@@ -286,7 +287,16 @@ class Gateway:
     def note_refused(self, session: Session, reason: str, detail: str) -> None:
         """Count and log a connection that is closed for what it did, or did not."""
         self._counts.count(metrics.GATEWAY_CLOSED, reason)
-        self._log.warning("client refused", client=session.address, reason=reason, error=detail)
+        self._log_refused(session, reason, detail)
+
+    def note_denied(self, session: Session, request: ConnectRequest, error: RefusalError) -> None:
+        """Log a lookup that is refused: one that is for a link has that link's own line."""
+        target = str(Endpoint(request.host, request.port))
+        self._log_refused(session, str(error.status), f"lookup at {target}: {error.detail}")
+
+    def _log_refused(self, session: Session, reason: str, detail: str) -> None:
+        names = {} if session.names in ((), (session.host,)) else {"name": session.names[0]}
+        self._log.warning("client refused", client=session.address, **names, reason=reason, error=detail)
 
     def admit(self, session: Session) -> None:
         """Take one more request. Raises RefusalError."""

@@ -28,9 +28,11 @@ async def dial_target(
     denied = allowance.ask(host, port)
     if denied is not None:
         raise RefusalError(ProxyError.HTTP_REQUEST_DENIED, _words(denied))
+    found = None
     with trio.move_on_after(seconds):
         try:
-            addresses = _allowed(allowance, host, port, await look_up(host, port))
+            found = await look_up(host, port)
+            addresses = _allowed(allowance, host, port, found)
             addresses = {a: g for a, g in addresses.items() if not is_ours(a[1][0], port)}
             if not addresses:
                 raise RefusalError(ProxyError.PROXY_LOOP_DETECTED, f"{host} is this gateway itself")
@@ -38,6 +40,8 @@ async def dial_target(
         except DialError as error:
             raise _failed(error) from None
         return sock, _grants_of(sock, addresses)
+    if found is None:
+        raise RefusalError(ProxyError.DNS_TIMEOUT, f"{host}: its name was not resolved in {seconds:g}s")
     raise RefusalError(ProxyError.CONNECTION_TIMEOUT, f"{host} port {port}: no answer in {seconds:g}s")
 
 

@@ -6,10 +6,12 @@ import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from typing import Protocol
 
 import trio
 
 from epmdless import metrics
+from epmdless.addresses import Endpoint
 from epmdless.errors import LinkError
 from epmdless.gateway.prepared import Prepared
 from epmdless.gateway.question import pass_question
@@ -36,7 +38,8 @@ GOODBYE_SECONDS = 1.0
 Grants = tuple[Grant, ...]
 
 _PROBLEMS = {
-    "refused": "a question to EPMD that is not allowed: lookups and lists of allowed nodes are",
+    "denied": "for a node that no `nodes` allows",
+    "refused": "not a lookup, which is all that may be asked",
     "malformed": "a question to EPMD, or its answer, that is none",
     "timed_out": "a question to EPMD that was not asked, or not answered, in time",
 }
@@ -46,12 +49,22 @@ LABEL = "gateway"
 """What stands in a log line where a relay's link has its route."""
 
 
+class Auditor(Protocol):
+    """Who keeps account of what clients were refused."""
+
+    def note_refused(self, session: Session, reason: str, detail: str) -> None:
+        """A client's question to EPMD was none that may pass."""
+
+    def note_denied(self, session: Session, request: ConnectRequest, error: RefusalError) -> None:
+        """A client may not ask this EPMD server, or it cannot be asked."""
+
+
 class Tunnels:
     """Opens tunnels.
 
     :param in_force: the configuration in force.
     :param is_ours: whether dialling an address and port would lead back here.
-    :param note_refused: told of a client, by reason and in words, whose question to EPMD was none.
+    :param auditor: told of clients whose questions to EPMD are refused.
     :ivar carried: tunnels that the pump has.
     :ivar questions: tunnels with a question to an EPMD server.
     """
@@ -63,10 +76,10 @@ class Tunnels:
         carrier: Carrier,
         in_force: Callable[[], Prepared],
         is_ours: Callable[[str, int], bool],
-        note_refused: Callable[[Session, str, str], None],
+        auditor: Auditor,
     ) -> None:
         self.carried = self.questions = 0
-        self._note_refused = note_refused
+        self._auditor = auditor
         self._id = secrets.token_hex(4)
         self._rounds = rounds
         self._counts = counts
@@ -80,8 +93,13 @@ class Tunnels:
     async def open(self, session: Session, request: ConnectRequest, allowance: Allowance) -> Tunnel:
         """Connect to what a client asks for. Raises RefusalError."""
         if request.port == self._in_force().section.epmd_port:
-            far, grants = await self._dial(session, request, allowance)
-            return _Question(self, session, far, allowance, grants)
+            try:
+                far, grants = await self._dial(session, request, allowance)
+            except RefusalError as error:
+                self._auditor.note_denied(session, request, error)
+                raise
+            target = str(Endpoint(request.host, request.port))
+            return _Question(self, session, target, far, allowance, grants)
         link = self._begin(session, request, allowance)
         try:
             far, grants = await self._dial_for(link, session, request, allowance)
@@ -183,8 +201,13 @@ class Tunnels:
     def _note_over(self) -> None:
         self.carried -= 1
 
-    async def ask(self, session: Session, far: PlainConnection, allowance: Allowance, grants: Grants) -> None:
-        """Pass a question and its answer."""
+    async def ask(
+        self, session: Session, target: str, far: PlainConnection, allowance: Allowance, grants: Grants
+    ) -> None:
+        """Pass a question and its answer.
+
+        :param target: whose EPMD server it is for, for the log.
+        """
         self.questions += 1
         try:
             outcome = await pass_question(session.connection, far, allowance, grants)
@@ -192,7 +215,8 @@ class Tunnels:
             self.questions -= 1
         problem = _PROBLEMS.get(outcome)
         if problem is not None:
-            self._note_refused(session, f"epmd_{outcome}", f"{session.address}: {problem}")
+            detail = f"lookup at {target}: {problem}"
+            self._auditor.note_refused(session, f"epmd_{outcome}", detail)
 
 
 class _LinkTunnel:
@@ -238,12 +262,14 @@ class _Question:
         self,
         tunnels: Tunnels,
         session: Session,
+        target: str,
         far: PlainConnection,
         allowance: Allowance,
         grants: Grants,
     ) -> None:
         self._tunnels = tunnels
         self._session = session
+        self._target = target
         self._far = far
         self._allowance = allowance
         self._grants = grants
@@ -253,7 +279,7 @@ class _Question:
         near = self._session.connection
         near.put_back(rest)
         try:
-            await self._tunnels.ask(self._session, self._far, self._allowance, self._grants)
+            await self._tunnels.ask(self._session, self._target, self._far, self._allowance, self._grants)
             with trio.move_on_after(GOODBYE_SECONDS):
                 await near.say_goodbye()
         except OSError:

@@ -236,12 +236,13 @@ class Following:
         """Why a side has left, as far as that is known: by an error, or a clean end."""
         if self.link.end is not None:
             return LinkError(self.link.end, "")  # the far side had refused, or the near side gave up
-        if isinstance(error, TunnelCutError):
+        if side is Side.FAR and self.watcher.state is State.ACK and not isinstance(error, TunnelCutError):
+            return LinkError(End.WRONG_COOKIE, "")  # so a node answers a digest that is not right
+        is_tunnel = (self.link.client if side is Side.NEAR else self.link.hop) is not None
+        if error is not None and (is_tunnel or isinstance(error, TunnelCutError)):
             return LinkError(End.TUNNEL_CUT, str(error))
         if side is Side.NEAR:
             return LinkError(End.NEAR_CLOSED if error is None else End.NEAR_RESET, "")
-        if self.watcher.state is State.ACK:
-            return LinkError(End.WRONG_COOKIE, "")  # so a node answers a digest that is not right
         return LinkError(End.FAR_CLOSED if error is None else End.FAR_RESET, "")
 
 

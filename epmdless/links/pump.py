@@ -544,7 +544,7 @@ class Pump:
             return
         near = sock is link.flows[0].source
         is_tunnel = (link.client if near else link.hop) is not None
-        if isinstance(error, TunnelCutError | ssl.SSLError) or (is_tunnel and error.errno in _LOST):
+        if is_tunnel or isinstance(error, TunnelCutError | ssl.SSLError):
             if link.end is None:
                 link.detail = str(error)
             link.ends_as(End.TUNNEL_CUT)

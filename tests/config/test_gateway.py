@@ -123,6 +123,12 @@ def test_what_is_shown_is_read_back() -> None:
     [
         (gateway(listen="0.0.0.0"), "listen", '0.0.0.0 needs a port, as in "0.0.0.0:4370"'),
         (gateway(listen="gw1:4370"), "listen", "is not ADDRESS or ADDRESS:PORT"),
+        (
+            gateway(allow=ALLOW.replace("'*'", "'10.9.1.0/24'", 1)),
+            "allow[0].client",
+            "is a network; a pattern",
+        ),
+        (gateway(allow=ALLOW.replace("'*'", "'relay.x'", 1)), "allow[0].client", "fits no IP address"),
         (gateway(tls="true"), "tls", "needs a [gateway.tls] table with cert, key and ca, or tls = false"),
         (gateway().replace("tls = false", ""), "tls", "needs a [gateway.tls] table with cert, key and ca"),
         (gateway(tls="1"), "tls", "got `int`"),

@@ -15,12 +15,11 @@ async def take(turns: Turns, who: str, taken: list[str], rounds: int = 0) -> Non
 
 async def test_who_asks_often_does_not_hold_up_who_asks_once() -> None:
     turns, taken = Turns(), list[str]()
-    async with trio.open_nursery() as nursery:
-        async with turns.turn("first"):
-            for who in ["crowd"] * 5 + ["one", "two"]:
-                nursery.start_soon(take, turns, who, taken)
-                await trio.testing.wait_all_tasks_blocked()
-            assert taken == []
+    async with trio.open_nursery() as nursery, turns.turn("first"):
+        for who in ["crowd"] * 5 + ["one", "two"]:
+            nursery.start_soon(take, turns, who, taken)
+            await trio.testing.wait_all_tasks_blocked()
+        assert taken == []
     assert taken == ["crowd", "one", "two", "crowd", "crowd", "crowd", "crowd"]
 
 
@@ -43,14 +42,13 @@ async def test_one_at_a_time() -> None:
 
 async def test_who_leaves_the_queue_is_passed_over() -> None:
     turns, taken = Turns(), list[str]()
-    async with trio.open_nursery() as nursery:
-        async with turns.turn("first"):
-            nursery.start_soon(take, turns, "next", taken)
+    async with trio.open_nursery() as nursery, turns.turn("first"):
+        nursery.start_soon(take, turns, "next", taken)
+        await trio.testing.wait_all_tasks_blocked()
+        async with trio.open_nursery() as leaving:
+            leaving.start_soon(take, turns, "gone", taken)
             await trio.testing.wait_all_tasks_blocked()
-            async with trio.open_nursery() as leaving:
-                leaving.start_soon(take, turns, "gone", taken)
-                await trio.testing.wait_all_tasks_blocked()
-                leaving.cancel_scope.cancel()
+            leaving.cancel_scope.cancel()
     assert taken == ["next"]
     await take(turns, "again", taken)
     assert taken == ["next", "again"]
@@ -58,15 +56,12 @@ async def test_who_leaves_the_queue_is_passed_over() -> None:
 
 async def test_a_turn_that_is_given_to_one_who_leaves_in_that_moment_goes_on() -> None:
     turns, taken = Turns(), list[str]()
-    with trio.fail_after(10):
-        async with trio.open_nursery() as nursery:
-            async with trio.open_nursery() as leaving:
-                async with turns.turn("first"):
-                    leaving.start_soon(take, turns, "gone", taken)
-                    await trio.testing.wait_all_tasks_blocked()
-                    nursery.start_soon(take, turns, "next", taken)
-                    await trio.testing.wait_all_tasks_blocked()
-                    leaving.cancel_scope.cancel()  # it is told once the turn is given
+    async with trio.open_nursery() as nursery, trio.open_nursery() as leaving, turns.turn("first"):
+        leaving.start_soon(take, turns, "gone", taken)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(take, turns, "next", taken)
+        await trio.testing.wait_all_tasks_blocked()
+        leaving.cancel_scope.cancel()  # it is told once the turn is given
     assert taken[-1] == "next"
     await take(turns, "again", taken)
     assert taken[-1] == "again"

@@ -6,6 +6,7 @@ While a connection is set up a trio task reads it (:class:`TlsConnection`); then
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, suppress
@@ -109,6 +110,7 @@ class TlsConnection:
         )
         self._sending = trio.Lock()
         self._rest = b""
+        self._is_up = False
 
     @property
     def tls(self) -> ssl.SSLObject:
@@ -137,6 +139,7 @@ class TlsConnection:
                 raise
             else:
                 await self._flush()
+                self._is_up = True
                 return
 
     def put_back(self, data: bytes) -> None:
@@ -174,7 +177,10 @@ class TlsConnection:
         await self._send_all(self.layer.goodbye())
 
     def close(self) -> None:
-        """Close the socket, without a word."""
+        """Close the socket, with a goodbye where the connection is up and takes it at once."""
+        if self._is_up:
+            with suppress(OSError):
+                os.write(self.sock.fileno(), self.layer.goodbye())
         self.sock.close()
 
     def detach(self) -> tuple[trio.socket.SocketType, TlsLayer | None, bytes]:

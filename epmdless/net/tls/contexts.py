@@ -8,6 +8,7 @@ context, for new connections. Its session tickets are its own, so what an old co
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import ssl
@@ -219,6 +220,7 @@ class Certificates:
     :ivar context: for new connections; those that are up keep theirs.
     :ivar not_after: when our own certificate ends, in seconds since the epoch; infinite without one.
     :ivar names: the names of our own certificate.
+    :ivar trusted: the same for as long as the same CAs are.
     :raises ConfigError: as `load` does.
     """
 
@@ -229,6 +231,7 @@ class Certificates:
         self._seen = self._fingerprints()  # before they are read: what changes meanwhile is seen later
         self.context = load(files, key)
         self.not_after, self.names = _own(files, key)
+        self.trusted = hashlib.sha256(_read(files.ca, f"{key}.ca")).digest()
 
     def changed(self) -> bool:
         """Whether a file differs from what was last loaded, or tried to. Costs a stat for each file."""
