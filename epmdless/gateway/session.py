@@ -151,6 +151,8 @@ class Session:
                 self.names = peer_names(certificate)
                 self._until = peer_not_after(certificate)
                 return True
+        if self.scope.cancel_called:
+            return False  # it was shed, and counted so
         code, text = explain(problem, peer=self.address, side="server")
         self._gateway.note_refused(self, code, text)
         await self._linger()

@@ -40,6 +40,10 @@ SESSION_SECONDS = 300.0
 """How long a ticket is used before a newer one is looked at: Python takes a millisecond to show it. OpenSSL's
 tickets are good for two hours."""
 
+MOST_CONNECTING = 32
+"""New connections to one gateway at a time: it has room for a few hundred handshakes, and gives up the oldest
+when there are more; several relays may come at once, each with all its links to set up again."""
+
 READ_SIZE = 16 * 1024
 
 Connection = PlainConnection | TlsConnection
@@ -94,6 +98,7 @@ class FarGateway:
         self._away_until = 0.0
         self._ready: deque[_Ready] = deque()
         self._wanted = trio.Event()
+        self._connecting = trio.CapacityLimiter(MOST_CONNECTING)
         self._session: ssl.SSLSession | None = None
         self._session_of: ssl.SSLContext | None = None
         self._session_at = 0.0
@@ -258,6 +263,10 @@ class FarGateway:
 
         :raises HopError: it is down, and set aside for a while.
         """
+        async with self._connecting:
+            return await self._connect_now()
+
+    async def _connect_now(self) -> Connection:
         section = self._standing().section
         where = str(self.where)
         with trio.move_on_after(section.connect_timeout):
