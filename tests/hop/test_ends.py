@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from epmdless import metrics
+from epmdless.hop.gateway import MOST_CONNECTING
 from epmdless.links.link import Link
 from tests.support.deadline import eventually
 from tests.support.hops import (
@@ -50,6 +51,7 @@ from tests.support.relays import (
 )
 
 UNKNOWN = "no-such-host.test"
+
 SECOND_ADDRESS = "127.0.2.2"
 
 
@@ -170,7 +172,8 @@ def test_a_hop_that_a_reload_removed(far_host: FarHost, certified: Certified) ->
 
 def test_many_links_at_once(far_host: FarHost, certified: Certified) -> None:
     count = 200
-    with hop_to(far_host, certified, gateway={"max_requests_per_second": 1000}) as ends, ExitStack() as stack:
+    gateway = {"max_requests_per_second": 1000, "max_handshakes": 4 * MOST_CONNECTING}
+    with hop_to(far_host, certified, gateway=gateway) as ends, ExitStack() as stack:
         nears = [stack.enter_context(dialling(far_host)) for _ in range(count)]
         for near in nears:
             near.say(NAME)
