@@ -92,6 +92,7 @@ class Tunnels:
 
     async def open(self, session: Session, request: ConnectRequest, allowance: Allowance) -> Tunnel:
         """Connect to what a client asks for. Raises RefusalError."""
+        self._rounds.hurry()
         if request.port == self._in_force().section.epmd_port:
             try:
                 far, grants = await self._dial(session, request, allowance)
