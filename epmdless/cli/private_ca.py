@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from epmdless.errors import ConfigError, EpmdlessError
-from epmdless.net.tls import files as tls_files
+from epmdless.net import files as tls_files
 from epmdless.net.tls.identity import MAX_NAME_CHARACTERS, MAX_NAMES
 
 CA_LIFE = timedelta(days=3650)

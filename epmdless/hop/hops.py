@@ -17,8 +17,8 @@ from epmdless.hop.hop import Hop
 from epmdless.hop.trouble import HopError, Trouble
 from epmdless.log import Log
 from epmdless.metrics import Metrics
+from epmdless.net.files import read
 from epmdless.net.tls.contexts import Certificates, TlsFiles, load_client_context
-from epmdless.net.tls.files import read
 from epmdless.net.tls.keeper import CertificateKeeper, load_certificates
 
 MAX_FAR_HOSTS = 1024

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
-import stat
 
 from epmdless.errors import ConfigError
+from epmdless.net.files import read
 
 MAX_COOKIE_BYTES = 255
 """A cookie becomes an atom, and an atom has at most 255 characters."""
 
 MAX_FILE_BYTES = 4096
 """Of a cookie file: a cookie, and more blank lines than anybody leaves."""
-
-ACCESS_OF_OTHERS = 0o077
 
 _CONTENT = re.compile(rb"([ -~]*)[ \r\n]*")
 """Printable ASCII, blanks included, up to the end of the line; after that nothing but white space."""
@@ -31,7 +28,7 @@ def read_cookie(path: str, key: str) -> bytes:
         with it; it holds no cookie, or what no node would take for one.
     """
     try:
-        content = _content(path)
+        content = read(path, private=True, most=MAX_FILE_BYTES, what="cookie file")
     except OSError as error:
         raise ConfigError(path, key, f"cannot be read: {error.strerror or error}") from None
     except ValueError as error:
@@ -44,26 +41,3 @@ def read_cookie(path: str, key: str) -> bytes:
     if len(match[1]) > MAX_COOKIE_BYTES:
         raise ConfigError(path, key, f"a cookie has at most {MAX_COOKIE_BYTES} characters")
     return match[1]
-
-
-def _content(path: str) -> bytes:
-    """The bytes of a file; what was checked is what is read, whatever happens to the path meanwhile.
-
-    :raises OSError: it cannot be opened or read.
-    :raises ValueError: it is not what a cookie file must be.
-    """
-    # A FIFO without a writer would hold up an open that may wait.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise ValueError("not a regular file")
-        if status.st_mode & ACCESS_OF_OTHERS:
-            mode = stat.S_IMODE(status.st_mode)
-            raise ValueError(f"must be accessible by its owner only, as with chmod 400; its mode is {mode:o}")
-        content = os.read(descriptor, MAX_FILE_BYTES + 1)
-    finally:
-        os.close(descriptor)
-    if len(content) > MAX_FILE_BYTES:
-        raise ValueError(f"longer than {MAX_FILE_BYTES} bytes: not a cookie file")
-    return content

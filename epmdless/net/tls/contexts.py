@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from epmdless.errors import ConfigError
-from epmdless.net.tls import files as tls_files
+from epmdless.net import files as tls_files
 from epmdless.net.tls.identity import certificate_names
 
 if TYPE_CHECKING:
