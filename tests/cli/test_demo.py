@@ -1,5 +1,6 @@
 """`epmdless demo` with real nodes: what it shows, how it ends, and that nothing is left of it."""
 
+import contextlib
 import os
 import re
 import signal
@@ -82,7 +83,10 @@ def children(program: Program, word: str) -> list[int]:
     """The demonstration's own programs that have this word in their command line."""
     pid = program.pid
     listed = Path(f"/proc/{pid}/task").glob("*/children")
-    found = {int(child) for task in listed for child in task.read_text().split()}
+    found = set[int]()
+    for task in listed:
+        with contextlib.suppress(OSError):  # a thread that has ended meanwhile
+            found |= set(map(int, task.read_text().split()))
     return sorted(found & set(_processes("cmdline", word.encode())))
 
 
