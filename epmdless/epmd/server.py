@@ -32,6 +32,7 @@ from epmdless.log import Log
 from epmdless.metrics import Metrics
 from epmdless.net.accepting import Acceptor, Listener
 from epmdless.net.faults import note_fault
+from epmdless.net.listeners import usable_descriptors
 from epmdless.net.rounds import Rounds
 from epmdless.policy import is_local_peer, plain_address
 from epmdless.registry import Registry
@@ -39,10 +40,6 @@ from epmdless.wire.epmd import READ_SIZE, PortPlease2Request, Request, decode_re
 
 EVERYWHERE = ("0.0.0.0", "::")
 """Hosts of listeners that stand for all addresses."""
-
-RESERVED_DESCRIPTORS = 128
-"""Descriptors that connections and registrations leave alone: listeners, DNS sockets, metrics, logs.
-At most a quarter of all."""
 
 LOOKUP_DESCRIPTORS = 64
 """Descriptors that registrations leave to lookups: without any, nobody would find the registered. At
@@ -94,7 +91,7 @@ class EpmdServer:
         self._counts = counts
         self._log = log
         self._clock = rounds.clock
-        self._capacity = descriptor_limit - min(RESERVED_DESCRIPTORS, descriptor_limit // 4)
+        self._capacity = usable_descriptors(descriptor_limit)
         self._others = others
         self._rounds = rounds
         self._epoll = rounds.epoll

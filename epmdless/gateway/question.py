@@ -10,6 +10,7 @@ import trio
 from epmdless.errors import EpmdlessError, RemoteProtocolError
 from epmdless.grants import Allowance, Grant
 from epmdless.links.following import Connection
+from epmdless.net.plain import send_all
 from epmdless.resolve.far import MAX_ANSWER
 from epmdless.wire.epmd import NamesRequest, PortPlease2Request, decode_request, encode_request
 from epmdless.wire.epmd_replies import MISS, decode_names_reply, encode_names_reply
@@ -47,17 +48,17 @@ async def _pass(near: Connection, far: Connection, allowance: Allowance, grants:
         received += data
     if isinstance(request, PortPlease2Request):
         if not allowance.allows_alive(grants, request.name):
-            await _send(near, MISS)
+            await send_all(near, MISS)
             return "denied"
     elif not isinstance(request, NamesRequest):
         return "refused"
-    await _send(far, encode_request(request))
+    await send_all(far, encode_request(request))
     answer = await _read_all(far)
     if isinstance(request, NamesRequest) and allowance.restricts_nodes(grants):
         reply = decode_names_reply(answer)
         nodes = [node for node in reply.nodes if allowance.allows_alive(grants, node[0])]
         answer = encode_names_reply(reply.port, nodes)
-    await _send(near, answer)
+    await send_all(near, answer)
     return "answered"
 
 
@@ -68,8 +69,3 @@ async def _read_all(far: Connection) -> bytes:
         if len(answer) > MAX_ANSWER:
             raise RemoteProtocolError("length", "an answer longer than any can be")
     return bytes(answer)
-
-
-async def _send(connection: Connection, data: bytes) -> None:
-    while data:
-        data = data[await connection.send(data) :]

@@ -24,8 +24,8 @@ from epmdless.metrics import Metrics
 from epmdless.net.accepting import Acceptor, Listener
 from epmdless.net.faults import note_fault
 from epmdless.net.listener_set import ListenerSet
-from epmdless.net.listeners import endpoint_of, has_address
-from epmdless.net.plain import PlainConnection
+from epmdless.net.listeners import endpoint_of, has_address, usable_descriptors
+from epmdless.net.plain import PlainConnection, trio_socket
 from epmdless.net.rounds import Rounds
 from epmdless.net.tls.connection import TlsConnection
 from epmdless.net.tls.contexts import Certificates
@@ -34,10 +34,6 @@ from epmdless.net.turns import Turns
 from epmdless.policy import plain_address
 from epmdless.wire.connect import ConnectRequest
 from epmdless.wire.proxy_status import ProxyError
-
-RESERVED_DESCRIPTORS = 128
-"""Descriptors that tunnels leave alone: listeners, lookups, DNS sockets, metrics, logs. At most a quarter of
-all."""
 
 MAX_ADDRESSES = 4096
 """Client addresses whose rate is remembered; the one that was silent for longest is forgotten."""
@@ -71,7 +67,7 @@ class Gateway:
         self._carrier = carrier
         self._keeper = keeper
         self._is_ours = is_ours
-        self._capacity = descriptor_limit - min(RESERVED_DESCRIPTORS, descriptor_limit // 4)
+        self._capacity = usable_descriptors(descriptor_limit)
         self._others = others
         self._in_force: Prepared | None = None
         self._certificates: Certificates | None = None
@@ -230,9 +226,7 @@ class Gateway:
 
     def _session(self, sock: SocketType, host: str, address: str) -> Session:
         self.in_force.options.apply(sock)
-        trio_sock = trio.socket.from_stdlib_socket(
-            socket.socket(sock.family, socket.SOCK_STREAM, 0, fileno=sock.detach())
-        )
+        trio_sock = trio_socket(sock)
         certificates = self._certificates
         connection = (
             PlainConnection(trio_sock)

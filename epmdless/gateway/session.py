@@ -17,7 +17,7 @@ import trio
 from epmdless.errors import RemoteProtocolError
 from epmdless.gateway.refusal import RefusalError
 from epmdless.grants import Allowance
-from epmdless.net.plain import PlainConnection
+from epmdless.net.plain import PlainConnection, send_all
 from epmdless.net.tls.connection import TlsConnection
 from epmdless.net.tls.identity import peer_certificate, peer_names, peer_not_after
 from epmdless.net.tls.problems import explain
@@ -273,8 +273,7 @@ class Session:
     async def _send(self, data: bytes) -> None:
         """Send an answer; a client that does not take it in time is closed. Raises OSError."""
         with trio.move_on_after(self._gateway.request_timeout) as scope:
-            while data:
-                data = data[await self.connection.send(data) :]
+            await send_all(self.connection, data)
         if scope.cancelled_caught:
             raise TimeoutError("the client takes no answer")
 

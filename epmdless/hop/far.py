@@ -15,6 +15,7 @@ from epmdless.hop.hop import Hop
 from epmdless.hop.race import Tunnel
 from epmdless.hop.trouble import HopError
 from epmdless.metrics import Metrics
+from epmdless.net.plain import send_all
 from epmdless.resolve.far import FarEpmd
 from epmdless.resolve.outcomes import Outcome, Query, Verdict
 from epmdless.wire.epmd_replies import NamesReply
@@ -35,8 +36,7 @@ class TunnelStream:
 
     async def send_all(self, data: bytes) -> None:
         """Send all of it. Raises OSError."""
-        while data:
-            data = data[await self._tunnel.connection.send(data) :]
+        await send_all(self._tunnel.connection, data)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         while data := await self._tunnel.connection.recv(READ_SIZE):

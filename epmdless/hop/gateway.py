@@ -16,7 +16,7 @@ from epmdless.errors import LocalProtocolError, RemoteProtocolError
 from epmdless.hop.trouble import HopError, Trouble, trouble_of
 from epmdless.log import Log
 from epmdless.net.dialing import DialError, dial
-from epmdless.net.plain import PlainConnection
+from epmdless.net.plain import PlainConnection, send_all
 from epmdless.net.tls.connection import TlsConnection
 from epmdless.net.tls.contexts import Certificates
 from epmdless.net.tls.problems import explain
@@ -406,8 +406,7 @@ async def _exchange(connection: Connection, request: bytes, reader: ResponseRead
     :raises OSError: the connection broke.
     :raises RemoteProtocolError: what came is no answer.
     """
-    while request:
-        request = request[await connection.send(request) :]
+    await send_all(connection, request)
     while (response := reader.next()) is None:
         reader.receive(await connection.recv(READ_SIZE))
     return response

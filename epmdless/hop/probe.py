@@ -21,7 +21,7 @@ from epmdless.errors import EpmdlessError, RemoteProtocolError
 from epmdless.hop.gateway import READ_SIZE, Connection, Standing
 from epmdless.hop.trouble import trouble_of
 from epmdless.net.dialing import DialError, dial, is_address
-from epmdless.net.plain import PlainConnection
+from epmdless.net.plain import PlainConnection, send_all
 from epmdless.net.tls.connection import TlsConnection
 from epmdless.net.tls.identity import peer_certificate, peer_names, peer_not_after
 from epmdless.net.tls.problems import explain
@@ -316,8 +316,7 @@ class _Probe:
 async def _converse(connection: Connection, request: bytes, reader: ResponseReader) -> Response:
     """Ask, and take the answer. Raises OSError, RemoteProtocolError."""
     with suppress(OSError):  # it has closed already: the read tells why
-        while request:
-            request = request[await connection.send(request) :]
+        await send_all(connection, request)
     while (response := reader.next()) is None:
         reader.receive(await connection.recv(READ_SIZE))
     return response

@@ -16,6 +16,7 @@ import trio
 from epmdless.errors import LinkError, RemoteProtocolError
 from epmdless.links.ends import End
 from epmdless.links.link import Link, Party
+from epmdless.net.plain import send_all
 from epmdless.net.tls.connection import TlsLayer, TunnelCutError
 from epmdless.wire.handshake import (
     Ack,
@@ -227,8 +228,7 @@ class Following:
         data = b"".join(frame(payload, self.watcher.framing) for payload in payloads)
         side = Side.NEAR if connection is self.near else Side.FAR
         try:
-            while data:
-                data = data[await connection.send(data) :]
+            await send_all(connection, data)
         except OSError as error:
             raise self._left(side, error) from None
 

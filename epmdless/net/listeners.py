@@ -23,6 +23,10 @@ MAX_DESCRIPTORS = 1_048_576
 """The most that are used: containers often allow a thousand times that, and each silent connection of a
 stranger holds half a KiB."""
 
+RESERVED_DESCRIPTORS = 128
+"""Descriptors that connections, links and registrations leave alone: listeners, DNS sockets, metrics, logs.
+At most a quarter of all."""
+
 _ABSENT = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
@@ -107,3 +111,8 @@ def raise_descriptor_limit() -> int:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
         soft = wanted
     return MAX_DESCRIPTORS if soft == resource.RLIM_INFINITY else min(soft, MAX_DESCRIPTORS)
+
+
+def usable_descriptors(limit: int) -> int:
+    """How many of the process's descriptors connections, links and registrations may use."""
+    return limit - min(RESERVED_DESCRIPTORS, limit // 4)

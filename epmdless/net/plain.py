@@ -2,9 +2,33 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Awaitable
+from socket import SocketType
+from typing import Protocol
+
 import trio
 
 from epmdless.net.tls.connection import TlsLayer
+
+
+class Sender(Protocol):
+    """A connection as far as it sends."""
+
+    def send(self, data: bytes, /) -> Awaitable[int]:
+        """Send some of the bytes; how many. Raises OSError."""
+
+
+async def send_all(connection: Sender, data: bytes) -> None:
+    """Send all of it. Raises OSError."""
+    while data:
+        data = data[await connection.send(data) :]
+
+
+def trio_socket(accepted: SocketType) -> trio.socket.SocketType:
+    """An accepted socket in trio's hands; it is detached from the one that is given."""
+    plain = socket.socket(accepted.family, socket.SOCK_STREAM, 0, fileno=accepted.detach())
+    return trio.socket.from_stdlib_socket(plain)
 
 
 class PlainConnection:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
 from functools import partial
 from socket import SocketType
@@ -24,7 +23,8 @@ from epmdless.metrics import Metrics
 from epmdless.net.accepting import Acceptor, Listener
 from epmdless.net.dialing import DialError, dial
 from epmdless.net.faults import note_fault
-from epmdless.net.plain import PlainConnection
+from epmdless.net.listeners import usable_descriptors
+from epmdless.net.plain import PlainConnection, trio_socket
 from epmdless.net.rounds import Rounds
 from epmdless.net.tls.connection import TlsConnection
 from epmdless.policy import plain_address
@@ -34,10 +34,6 @@ from epmdless.relay.prepared import Prepared
 from epmdless.relay.redirect import original_destination
 from epmdless.relay.routes import Target
 from epmdless.relay.setup import Means, Ready, SetUp
-
-RESERVED_DESCRIPTORS = 128
-"""Descriptors that links leave alone: listeners, lookups, DNS sockets, metrics, logs. At most a quarter
-of all."""
 
 _ENDS = {
     Trouble.REFUSED: End.REFUSED_BY_GATEWAY,
@@ -81,7 +77,7 @@ class Door:
         self.log = log
         self._in_force = in_force
         self._is_ours = is_ours
-        self._capacity = descriptor_limit - min(RESERVED_DESCRIPTORS, descriptor_limit // 4)
+        self._capacity = usable_descriptors(descriptor_limit)
         self._others = others
         self._serve_epmd = serve_epmd
         self._carrier = carrier
@@ -205,11 +201,11 @@ class Door:
     async def _set_up(self, link: Link, sock: SocketType, target: Target) -> None:
         scope, handed_over = link.setup, False
         assert scope is not None, "it was begun"
-        near = _stdlib_socket(sock)
+        near = trio_socket(sock)
         try:
             scope.deadline = trio.current_time() + self._in_force().section.setup_timeout
             self._in_force().options.apply(near)
-            connection = PlainConnection(trio.socket.from_stdlib_socket(near))
+            connection = PlainConnection(near)
             setup = SetUp(link, connection, target, self._means(link))
             with scope:
                 ready = await setup.run()
@@ -290,7 +286,3 @@ class Door:
     def _leave(self, opening: Opening) -> None:
         opening.links -= 1
         opening.idle_since = self._rounds.clock()
-
-
-def _stdlib_socket(sock: SocketType) -> socket.socket:
-    return socket.socket(sock.family, socket.SOCK_STREAM, 0, fileno=sock.detach())
