@@ -154,6 +154,63 @@ GATEWAY_CLOSED = Metric(
     "Connections that the gateway closed without a tunnel, by reason",
     ("reason",),
 )
+CLUSTER_NODES = Metric(
+    "epmdless_cluster_nodes",
+    Kind.GAUGE,
+    "Local nodes that are to be joined, by state: linked (we can talk to them), waiting",
+    ("state",),
+)
+CLUSTER_PEERS = Metric(
+    "epmdless_cluster_peers",
+    Kind.GAUGE,
+    "Pairs of a local node and a peer that it shall be connected to, by state: wanted (all), connected",
+    ("group", "state"),
+)
+CLUSTER_FAILING = Metric(
+    "epmdless_cluster_failing", Kind.GAUGE, "Wanted pairs that are not connected, by reason", ("reason",)
+)
+CLUSTER_JOINS = Metric(
+    "epmdless_cluster_joins_total",
+    Kind.COUNTER,
+    "Connections that local nodes were told to make, by result",
+    ("result",),
+)
+CLUSTER_DISCONNECTS = Metric(
+    "epmdless_cluster_disconnects_total", Kind.COUNTER, "Peers that local nodes were told to disconnect"
+)
+CLUSTER_NODE_LINKS = Metric(
+    "epmdless_cluster_node_links_total",
+    Kind.COUNTER,
+    "Our own hidden connections to local nodes, by how they came out",
+    ("result",),
+)
+CLUSTER_SOURCE_AGE = Metric(
+    "epmdless_cluster_source_age_seconds",
+    Kind.GAUGE,
+    "Seconds since a source last said who is there",
+    ("source",),
+)
+CLUSTER_SOURCE_NAMES = Metric(
+    "epmdless_cluster_source_names", Kind.GAUGE, "Names in the last list of a source", ("source",)
+)
+CLUSTER_SOURCE_ANSWERS = Metric(
+    "epmdless_cluster_source_answers_total",
+    Kind.COUNTER,
+    "What a source said: known, or why it did not know",
+    ("source", "result"),
+)
+CLUSTER_LEFT_OUT = Metric(
+    "epmdless_cluster_names_left_out_total",
+    Kind.COUNTER,
+    "Names that a source said and that are not used, by reason",
+    ("reason",),
+)
+GOSSIP_PACKETS = Metric(
+    "epmdless_cluster_gossip_packets_total",
+    Kind.COUNTER,
+    "Gossip packets: sent, taken, or why they were thrown away",
+    ("result",),
+)
 
 TABLE: tuple[Metric, ...] = (
     LOOKUPS,
@@ -194,6 +251,17 @@ TABLE: tuple[Metric, ...] = (
     GATEWAY_CONNECTIONS,
     GATEWAY_REQUESTS,
     GATEWAY_CLOSED,
+    CLUSTER_NODES,
+    CLUSTER_PEERS,
+    CLUSTER_FAILING,
+    CLUSTER_JOINS,
+    CLUSTER_DISCONNECTS,
+    CLUSTER_NODE_LINKS,
+    CLUSTER_SOURCE_AGE,
+    CLUSTER_SOURCE_NAMES,
+    CLUSTER_SOURCE_ANSWERS,
+    CLUSTER_LEFT_OUT,
+    GOSSIP_PACKETS,
 )
 
 

@@ -2,7 +2,7 @@
 
 ```
 L4  cli ─► app                      builds everything, one nursery; signals, reload, stop
-L3  epmd     relay     gateway      never import each other; app hands them what they share
+L3  epmd  relay  gateway  cluster   never import each other; app hands them what they share
 L2  resolve          net            trio lives from here up; dnspython only in resolve/srv
 L1  wire  schemes  registry  policy  config  metrics      pure: no trio, sockets, clock, logging
 L0  names  addresses  errors                               standard library only
@@ -45,6 +45,7 @@ LAYERS: Mapping[str, int] = {
     "epmd": 3,
     "relay": 3,
     "gateway": 3,
+    "cluster": 3,
     "launch": 4,
     "app": 4,
     "cli": 4,

@@ -5,6 +5,7 @@ socket is bound. A mistake is one :class:`ConfigError` that names the file, the 
 allowed. Nothing here opens a file: the caller hands over text.
 """
 
+from epmdless.config.cluster import ClusterSection, GroupLinkSection, GroupSection, ReadySection
 from epmdless.config.gateway import AllowSection, GatewaySection, GatewayTlsSection
 from epmdless.config.hop import HopSection, HopTlsSection
 from epmdless.config.relay import ControlSection, RelaySection, RuleSection, TransparentSection
@@ -23,6 +24,19 @@ from epmdless.config.sections import (
     SchemeSection,
     SrvSection,
     SuffixSection,
+)
+from epmdless.config.sources import (
+    CloudMapSource,
+    CommandSource,
+    DnsSource,
+    Ec2Source,
+    EcsSource,
+    EpmdSource,
+    FileSource,
+    GossipSource,
+    KubernetesSource,
+    SourceSection,
+    StaticSource,
 )
 from epmdless.config.values import (
     MAX_DURATION,
@@ -47,24 +61,37 @@ __all__ = [
     "Address",
     "AllowSection",
     "CaravanSection",
+    "CloudMapSource",
+    "ClusterSection",
+    "CommandSource",
     "Config",
     "ControlSection",
+    "DnsSource",
     "Duration",
+    "Ec2Source",
+    "EcsSource",
     "EpmdSection",
+    "EpmdSource",
+    "FileSource",
     "FixedSection",
     "GatewaySection",
     "GatewayTlsSection",
+    "GossipSource",
     "GrantPorts",
+    "GroupLinkSection",
+    "GroupSection",
     "HopSection",
     "HopTlsSection",
     "HostPattern",
     "HostPort",
+    "KubernetesSource",
     "LogSection",
     "MetricsSection",
     "OffsetSection",
     "PatternSection",
     "Port",
     "PortRange",
+    "ReadySection",
     "RelaySection",
     "ResolveSection",
     "ResolverName",
@@ -74,7 +101,9 @@ __all__ = [
     "SchemeSection",
     "Section",
     "Size",
+    "SourceSection",
     "SrvSection",
+    "StaticSource",
     "SuffixSection",
     "TransparentSection",
     "decode",

@@ -11,6 +11,7 @@ import msgspec
 
 from epmdless.addresses import Endpoint, ListenPlan, environment_port, epmd_plan
 from epmdless.config import errors
+from epmdless.config.cluster import ClusterSection
 from epmdless.config.errors import SectionError
 from epmdless.config.gateway import GatewaySection
 from epmdless.config.hop import HopSection
@@ -43,6 +44,7 @@ class Config(Section, frozen=True):
     gateway: GatewaySection | None = None
     """Absent: this process is no gateway."""
     hop: dict[str, HopSection] = msgspec.field(default_factory=dict)
+    cluster: ClusterSection = ClusterSection()
     control: ControlSection = ControlSection()
     metrics: MetricsSection = MetricsSection()
     log: LogSection = LogSection()

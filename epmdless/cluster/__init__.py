@@ -1,0 +1,1 @@
+"""From names that sources know to nodes that are joined, with no code in the nodes."""

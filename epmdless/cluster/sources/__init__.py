@@ -1,0 +1,1 @@
+"""Where the names of a cluster's nodes come from, a file each."""
