@@ -25,7 +25,8 @@ def test_every_metric_stands_in_the_table_once() -> None:
 def test_a_metric_is_named_as_prometheus_wants_it(metric: Metric) -> None:
     assert re.fullmatch(r"epmdless_[a-z]+(_[a-z]+)*", metric.name)
     assert metric.name.endswith("_total") is (metric.kind is Kind.COUNTER)
-    assert metric.name.endswith("_seconds") is (metric.kind is Kind.HISTOGRAM)
+    is_age = metric.kind is Kind.GAUGE and metric.name.endswith("_age_seconds")
+    assert metric.name.endswith("_seconds") is (metric.kind is Kind.HISTOGRAM or is_age)
     assert not metric.name.endswith(("_count", "_sum", "_bucket", "_info"))
 
 
