@@ -10,8 +10,8 @@ from epmdless.config import RelaySection, RouteSection
 from epmdless.errors import ConfigError
 from epmdless.log import Log
 from epmdless.metrics import Metrics
+from epmdless.net.cookies import read_cookie
 from epmdless.net.listeners import has_address
-from epmdless.relay.cookies import read_cookie
 from epmdless.relay.routes import Cookies, Route, RouteTable
 from epmdless.resolve.chain import Chain
 from epmdless.resolve.far import FarEpmd

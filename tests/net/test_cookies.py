@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from epmdless.errors import ConfigError
-from epmdless.relay.cookies import read_cookie
+from epmdless.net.cookies import read_cookie
 from tests.support.process import run
 from tests.support.tools import clean_env, require
 
