@@ -123,7 +123,7 @@ class ControlClient:
                     problems.append(f"{path}: {error.strerror or error}")
                     continue
                 return _converse(connection, method, target)
-        raise NoServerError(f"no relay answers: {'; '.join(problems)}")
+        raise NoServerError(f"nobody answers: {'; '.join(problems)}")
 
 
 def _converse(connection: _UnixConnection, method: str, target: str) -> tuple[int, bytes]:

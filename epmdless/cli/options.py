@@ -9,5 +9,5 @@ CONFIG_OPTION = click.option(
 )
 JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Write JSON.")
 SOCKET_OPTION = click.option(
-    "--socket", "socket_path", metavar="PATH", help="The relay's control socket, instead of the usual places."
+    "--socket", "socket_path", metavar="PATH", help="The control socket to ask, instead of the usual places."
 )

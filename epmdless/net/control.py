@@ -1,9 +1,10 @@
 """The control socket: HTTP over a UNIX socket, for the operator of this machine.
 
-=======================  ======================================================================
+=======================  ==========================================================================
 ``GET /links``           200: ``{"now": SECONDS, "links": [...]}``; `now` is the monotonic clock's
 ``DELETE /links/ID``     200: the link is being ended; 404: there is no such link
-=======================  ======================================================================
+``GET /cluster``         200: ``{"now": SECONDS, ...}``, who is joined with whom; 404: there is no cluster
+=======================  ==========================================================================
 
 ``curl --unix-socket /run/epmdless/control.sock http://epmdless/links`` works as well as ``epmdless links``.
 Whoever may open the socket may end links: its mode is 0600.
@@ -15,7 +16,7 @@ import contextlib
 import os
 import socket
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -47,11 +48,19 @@ class Links(Protocol):
         """End a link; False if there is none of this number."""
 
 
-class ControlServer:
-    """Serves the links of this process on a control socket."""
+Cluster = Callable[[], dict[str, Any] | None]
+"""Says how the cluster is at this moment, in terms of JSON; None: there is none (now)."""
 
-    def __init__(self, links: Links) -> None:
+
+class ControlServer:
+    """Serves the links of this process, and how its cluster is, on a control socket.
+
+    :param cluster: None: there never is one.
+    """
+
+    def __init__(self, links: Links, cluster: Cluster | None = None) -> None:
         self._links = links
+        self._cluster = cluster
         self._http = HttpServer(self.page)
 
     async def serve(
@@ -81,15 +90,28 @@ class ControlServer:
         if path.startswith(b"/links/"):
             number = path.removeprefix(b"/links/")
             return self._end(number) if method == b"DELETE" else text_page(405, "only DELETE\n")
-        return text_page(404, "try /links\n")
+        if path == b"/cluster":
+            return (
+                self._show_cluster() if method in (b"GET", b"HEAD") else text_page(405, "only GET and HEAD\n")
+            )
+        return text_page(404, "try /links or /cluster\n")
 
     def _list(self) -> Page:
-        document = {"now": trio.current_time(), "links": self._links.views()}
-        return Page(200, "application/json", msgspec.json.encode(document) + b"\n")
+        return _document({"links": self._links.views()})
+
+    def _show_cluster(self) -> Page:
+        cluster = None if self._cluster is None else self._cluster()
+        return text_page(404, "no cluster is configured\n") if cluster is None else _document(cluster)
 
     def _end(self, number: bytes) -> Page:
         known = number.isdigit() and len(number) <= MAX_ID_DIGITS and self._links.end(int(number))
         return text_page(200, "ended\n") if known else text_page(404, "no such link\n")
+
+
+def _document(content: Mapping[str, Any]) -> Page:
+    """What is so at this moment of the monotonic clock."""
+    document = {"now": trio.current_time(), **content}
+    return Page(200, "application/json", msgspec.json.encode(document) + b"\n")
 
 
 def default_control_path(environ: Mapping[str, str], uid: int) -> Path:

@@ -318,7 +318,7 @@ def test_a_wrong_command_line_is_status_2(words: list[str]) -> None:
 @pytest.mark.parametrize("words", [["links"], ["links", "--watch"], ["links", "end", "1"]])
 def test_no_relay_is_one_line_and_status_1(path: Path, words: list[str]) -> None:
     line = complaint(1, *words, "--socket", path)
-    assert line == f"no relay answers: {path}: No such file or directory"
+    assert line == f"nobody answers: {path}: No such file or directory"
 
 
 # Where it looks

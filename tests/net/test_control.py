@@ -83,6 +83,32 @@ async def test_a_link_is_ended_once(links: FakeLinks, path: Path) -> None:
     assert links.numbers == [1]
 
 
+async def test_a_process_without_a_cluster_says_so(links: FakeLinks, path: Path) -> None:
+    assert await request(path, "GET /cluster") == (404, "no cluster is configured\n")
+
+
+async def test_the_cluster_is_shown_as_it_is_at_that_moment(
+    mock_clock: MockClock, nursery: trio.Nursery, path: Path
+) -> None:
+    told = {"ready": False, "groups": [{"name": "näh"}]}
+    clusters: list[dict[str, Any] | None] = [told, None]  # the second as after a reload without one
+    server = ControlServer(FakeLinks(), lambda: clusters.pop(0))
+    await nursery.start(server.serve, open_control_socket(path))
+    mock_clock.jump(3.5)
+    status, body = await request(path, "GET /cluster?all")
+    assert (status, json.loads(body)) == (200, {"now": trio.current_time(), **told})
+    assert (await request(path, "GET /cluster"))[0] == 404
+
+
+async def test_a_cluster_that_cannot_be_shown_does_not_end_the_server(
+    nursery: trio.Nursery, path: Path
+) -> None:
+    server = ControlServer(FakeLinks(1), lambda: {"sources": object()})
+    await nursery.start(server.serve, open_control_socket(path))
+    assert await request(path, "GET /cluster") == (500, "internal error: TypeError\n")
+    assert (await request(path, "GET /links"))[0] == 200
+
+
 @pytest.mark.parametrize("number", ["", "-1", "1/", "%31", "x", "1.0", "1_0", "9" * 5000, "%C2%B2"])
 async def test_what_is_no_number_is_no_link(links: FakeLinks, path: Path, number: str) -> None:
     assert await request(path, f"DELETE /links/{number}") == (404, "no such link\n")
@@ -95,6 +121,9 @@ async def test_what_is_no_number_is_no_link(links: FakeLinks, path: Path, number
         ("DELETE /links", 405),
         ("POST /links", 405),
         ("GET /links/1", 405),
+        ("DELETE /cluster", 405),
+        ("POST /cluster", 405),
+        ("GET /cluster/1", 404),
         ("GET /", 404),
         ("GET /link", 404),
         ("DELETE /", 404),
