@@ -6,12 +6,15 @@ import http.client
 import socket
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeVar
 
 import msgspec
 
 from epmdless.cli.ask import PATIENCE, NoServerError
+from epmdless.cli.cluster_views import ClusterAnswer, ClusterSample
 from epmdless.errors import EpmdlessError, RemoteProtocolError
+
+T = TypeVar("T")
 
 MAX_ANSWER = 64 * 1024 * 1024
 """Bytes: 10,000 links, the most that are allowed by default, take 12 MB."""
@@ -96,11 +99,19 @@ class ControlClient:
         status, body = self._ask("GET", "/links")
         if status != http.client.OK:
             raise RemoteProtocolError("status", f"status {status} for the list of links")
-        try:
-            document = msgspec.json.decode(body, type=dict[str, Any])
-            return Answer(document, msgspec.convert(document, Sample))
-        except (msgspec.MsgspecError, RecursionError) as error:
-            raise RemoteProtocolError("document", str(error)) from None
+        return Answer(*_read(body, Sample))
+
+    def cluster(self) -> ClusterAnswer:
+        """How the cluster is.
+
+        :raises EpmdlessError: no cluster is configured there; or, in its subclasses, as for `links`.
+        """
+        status, body = self._ask("GET", "/cluster")
+        if status == http.client.NOT_FOUND:
+            raise EpmdlessError("no cluster is configured there: the configuration has no [cluster.source]")
+        if status != http.client.OK:
+            raise RemoteProtocolError("status", f"status {status} for the cluster")
+        return ClusterAnswer(*_read(body, ClusterSample))
 
     def end(self, link_id: int) -> None:
         """End a link.
@@ -124,6 +135,15 @@ class ControlClient:
                     continue
                 return _converse(connection, method, target)
         raise NoServerError(f"nobody answers: {'; '.join(problems)}")
+
+
+def _read(body: bytes, kind: type[T]) -> tuple[dict[str, Any], T]:
+    """A document as it came, and in types. Raises RemoteProtocolError."""
+    try:
+        document = msgspec.json.decode(body, type=dict[str, Any])
+        return document, msgspec.convert(document, kind)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise RemoteProtocolError("document", str(error)) from None
 
 
 def _converse(connection: _UnixConnection, method: str, target: str) -> tuple[int, bytes]:

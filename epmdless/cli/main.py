@@ -18,6 +18,7 @@ from epmdless import __version__, config
 from epmdless.addresses import environment_port
 from epmdless.cli import ask, configuration, queries, show
 from epmdless.cli.certs import certs
+from epmdless.cli.cluster_commands import cluster
 from epmdless.cli.hop import hop
 from epmdless.cli.options import CONFIG_OPTION, JSON_OPTION
 from epmdless.cli.relay import demo, links
@@ -103,6 +104,7 @@ def resolve(
 
 
 cli.add_command(links)
+cli.add_command(cluster)
 cli.add_command(demo)
 cli.add_command(certs)
 cli.add_command(hop)

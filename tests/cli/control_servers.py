@@ -78,14 +78,31 @@ class FakeLinks:
         return list(self._views)
 
 
+class FakeCluster:
+    """A cluster that a test makes up.
+
+    At each look after the first it is the next of these documents, until the last.
+    """
+
+    def __init__(self, *documents: View) -> None:
+        self._documents = documents
+        self.looks = 0
+
+    def view(self) -> View:
+        """As it is now."""
+        self.looks += 1
+        return self._documents[min(self.looks, len(self._documents)) - 1]
+
+
 @contextmanager
-def serving(path: Path, links: FakeLinks) -> Iterator[Path]:
-    """Serve these links with the real control server, in a thread of its own."""
+def serving(path: Path, links: FakeLinks, cluster: FakeCluster | None = None) -> Iterator[Path]:
+    """Serve these links and this cluster with the real control server, in a thread of its own."""
     ready: queue.SimpleQueue[tuple[trio.lowlevel.TrioToken, trio.CancelScope]] = queue.SimpleQueue()
 
     async def main() -> None:
         async with trio.open_nursery() as nursery:
-            await nursery.start(ControlServer(links).serve, open_control_socket(path))
+            server = ControlServer(links, None if cluster is None else cluster.view)
+            await nursery.start(server.serve, open_control_socket(path))
             ready.put((trio.lowlevel.current_trio_token(), nursery.cancel_scope))
 
     thread = threading.Thread(target=trio.run, args=(main,))
