@@ -62,6 +62,18 @@ def can_register(alive: str) -> bool:
     return 1 <= len(alive) <= MAX_NAME_CHARACTERS and is_listable(alive)
 
 
+def is_alive_name(text: str) -> bool:
+    """Whether the text can stand before the ``@`` of a node's name."""
+    return can_register(text) and "@" not in text
+
+
+def is_node_name(text: str) -> bool:
+    """Whether the text is a whole name that a node can have: ``ALIVE@HOST`` in 255 printable characters."""
+    parts = text.split("@")
+    is_whole = len(parts) == 2 and all(map(can_register, parts))
+    return is_whole and len(text) <= MAX_NAME_CHARACTERS and text.isprintable()
+
+
 def printable(text: str) -> str:
     """The text with its control characters as escapes: what comes from the network may reach a
     terminal, which obeys them."""

@@ -5,6 +5,7 @@ socket is bound. A mistake is one :class:`ConfigError` that names the file, the 
 allowed. Nothing here opens a file: the caller hands over text.
 """
 
+from epmdless.config.cloud_sources import CloudMapSource, Ec2Source, EcsSource, KubernetesSource
 from epmdless.config.cluster import ClusterSection, GroupLinkSection, GroupSection, ReadySection
 from epmdless.config.gateway import AllowSection, GatewaySection, GatewayTlsSection
 from epmdless.config.hop import HopSection, HopTlsSection
@@ -26,15 +27,11 @@ from epmdless.config.sections import (
     SuffixSection,
 )
 from epmdless.config.sources import (
-    CloudMapSource,
     CommandSource,
     DnsSource,
-    Ec2Source,
-    EcsSource,
     EpmdSource,
     FileSource,
     GossipSource,
-    KubernetesSource,
     SourceSection,
     StaticSource,
 )

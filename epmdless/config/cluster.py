@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 import msgspec
 
+from epmdless.config.checks import check_distinct, check_globs, check_node_names, check_path, check_table_name
+from epmdless.config.errors import SectionError, quoted
 from epmdless.config.sources import SourceSection
 from epmdless.config.values import Duration, Section
+
+MAX_SOURCES = 32
+"""Each runs by itself, on every host, and may hold a list of 20,000 names."""
+
+MAX_GROUPS = 64
+"""Each name that is new is tried with the patterns of all of them; every group has its own metrics."""
+
+MAX_GROUP_LINKS = MAX_GROUPS * (MAX_GROUPS - 1) // 2
+"""As many as there can be pairs of groups."""
+
+MAX_NAMED = 1000
+"""Nodes that do not register here; we keep a connection to each."""
 
 
 class ReadySection(Section, frozen=True):
@@ -18,7 +33,10 @@ class ReadySection(Section, frozen=True):
 
 
 class GroupSection(Section, frozen=True):
-    """``[cluster.group.NAME]``: nodes that are joined with each other, and with nobody else."""
+    """``[cluster.group.NAME]``: nodes that are joined with each other, and with nobody else.
+
+    A node belongs to the first group that has a pattern for it, in the file's order.
+    """
 
     nodes: tuple[str, ...]
     """Globs over alive names, or over whole names where one holds an ``@``."""
@@ -27,6 +45,17 @@ class GroupSection(Section, frozen=True):
     cookie_file: str | None = None
     """Absent: the one of [cluster]."""
 
+    def __post_init__(self) -> None:
+        if not self.nodes:
+            raise SectionError("nodes", "an empty list matches nothing: take the whole group out for that")
+        check_globs("nodes", self.nodes)
+        if self.sources is not None:
+            if not self.sources:
+                raise SectionError("sources", "an empty list names nobody: leave the key out for all sources")
+            check_distinct("sources", self.sources)
+        if self.cookie_file is not None:
+            check_path("cookie_file", self.cookie_file, of_secret=True)
+
 
 class GroupLinkSection(Section, frozen=True):
     """``[[cluster.link]]``: chosen nodes of two groups, connected as hidden nodes."""
@@ -34,6 +63,15 @@ class GroupLinkSection(Section, frozen=True):
     groups: tuple[str, str]
     nodes: tuple[str, ...]
     """Globs: nodes of either group that are linked to those of the other."""
+
+    def __post_init__(self) -> None:
+        if self.groups[0] == self.groups[1]:
+            raise SectionError(
+                "groups", f"{self.groups[0]!r} twice: the nodes of one group are joined anyway"
+            )
+        if not self.nodes:
+            raise SectionError("nodes", "an empty list links nothing: take the whole link out for that")
+        check_globs("nodes", self.nodes)
 
 
 class ClusterSection(Section, frozen=True):
@@ -57,3 +95,87 @@ class ClusterSection(Section, frozen=True):
     group: dict[str, GroupSection] = msgspec.field(default_factory=dict)
     """Absent: one group, ``default``, of all nodes."""
     link: tuple[GroupLinkSection, ...] = ()
+
+    def __post_init__(self) -> None:
+        self._check_counts()
+        for name in self.source:
+            check_table_name("source", name, "a source")
+        for name in self.group:
+            check_table_name("group", name, "a group")
+        self._check_local_nodes()
+        if not self.source:
+            self._check_idle()
+            return
+        self._check_cookies()
+        self._check_groups()
+        self._check_links()
+        if self.ready.peers > self.max_peers:
+            problem = f"{self.ready.peers} are more than the {self.max_peers} of cluster.max_peers"
+            raise SectionError("ready.peers", problem)
+
+    def _check_counts(self) -> None:
+        for key, count, most in (
+            ("source", len(self.source), MAX_SOURCES),
+            ("group", len(self.group), MAX_GROUPS),
+            ("link", len(self.link), MAX_GROUP_LINKS),
+            ("named", len(self.named), MAX_NAMED),
+        ):
+            if count > most:
+                raise SectionError(key, f"{count} are more than {most}")
+
+    def _check_local_nodes(self) -> None:
+        check_globs("nodes", self.nodes)
+        check_node_names("named", self.named)
+        if not self.nodes and not self.named:
+            raise SectionError("nodes", "an empty list joins nobody, as `named` is empty too")
+        if self.cookie_file is not None:
+            check_path("cookie_file", self.cookie_file, of_secret=True)
+
+    def _check_idle(self) -> None:
+        """Without a source nobody is joined, whatever else is said here."""
+        for key, is_given in (
+            ("cookie_file", self.cookie_file is not None),
+            ("named", bool(self.named)),
+            ("disconnect", self.disconnect != "never"),
+            ("ready.peers", self.ready.peers > 0),
+            ("group", bool(self.group)),
+            ("link", bool(self.link)),
+        ):
+            if is_given:
+                raise SectionError(key, "does nothing without a source: [cluster.source.NAME] with a `kind`")
+
+    def _check_cookies(self) -> None:
+        if self.cookie_file is not None:
+            return
+        without = [name for name, group in self.group.items() if group.cookie_file is None]
+        if without or not self.group:
+            whose = f"that of cluster.group.{quoted(without[0])}" if without else "that of the local nodes"
+            problem = f"missing: to join nodes, epmdless needs their cookie, here {whose}"
+            raise SectionError("cookie_file", problem)
+
+    def _check_groups(self) -> None:
+        """Each group has sources that there are, and each source has a group."""
+        for name, group in self.group.items():
+            for number, source in enumerate(group.sources or ()):
+                if source not in self.source:
+                    problem = f"{source!r} is no source; allowed: {', '.join(self.source)}"
+                    raise SectionError(f"group.{quoted(name)}.sources[{number}]", problem)
+        used = set(self._used_sources())
+        for name in self.source:
+            if name not in used:
+                problem = "is never used: every group has `sources`, and none of them names it"
+                raise SectionError(f"source.{quoted(name)}", problem)
+
+    def _used_sources(self) -> Iterator[str]:
+        if not self.group:
+            yield from self.source
+        for group in self.group.values():
+            yield from self.source if group.sources is None else group.sources
+
+    def _check_links(self) -> None:
+        for number, link in enumerate(self.link):
+            for place, name in enumerate(link.groups):
+                if name not in self.group:
+                    groups = ", ".join(self.group) or "none, for want of [cluster.group.NAME] tables"
+                    problem = f"{name!r} is no group; allowed: {groups}"
+                    raise SectionError(f"link[{number}].groups[{place}]", problem)

@@ -44,46 +44,71 @@ def explain(
     :returns: the dotted key, an item of a list as ``relay.route[1]``, counted from 0; and the problem
         with what is allowed.
     """
-    keys, problem = _read(error, root, tables)
-    return _with_name(keys, root, tables, convert), problem
-
-
-def _with_name(
-    keys: str, root: type, tables: Mapping[str, Any], convert: Callable[[Any, type], object]
-) -> str:
-    """The same key with the name of the table, of many with names of their own, that it is about.
-
-    The decoder keeps that name to itself: the first table that it refuses is the one.
-    """
-    parent, star, rest = keys.partition(".*")
-    if not star:
-        return keys
-    for kind in _types_at(root, f"{parent}.*"):
-        if isinstance(kind, msgspec.inspect.StructType):
-            for name, table in _at(parent, tables).items():
-                try:
-                    convert(table, kind.cls)
-                except msgspec.ValidationError:
-                    return f"{parent}.{name if _BARE_KEY.fullmatch(name) else json.dumps(name)}{rest}"
-    return keys
-
-
-def _read(error: msgspec.ValidationError, root: type, tables: Mapping[str, Any]) -> tuple[str, str]:
     message = str(error)
     match = _AT.fullmatch(message)
     problem, path = (match["problem"], match["path"]) if match else (message, None)
     keys = (path or "$").removeprefix("$").replace("[...]", ".*").lstrip(".")
+    name = _refused_name(keys, root, tables, convert)
+    shown = keys if name is None else keys.replace(".*", f".{quoted(name)}", 1)
     if isinstance(error.__cause__, SectionError):
-        return _join(keys, error.__cause__.key), error.__cause__.problem
+        return _join(shown, error.__cause__.key), error.__cause__.problem
+    key, said = _read(problem, keys, root, tables, name)
+    return _join(shown, key), said
+
+
+def quoted(name: str) -> str:
+    """A table's name as it stands in a dotted key."""
+    return name if _BARE_KEY.fullmatch(name) else json.dumps(name)
+
+
+def _refused_name(
+    keys: str, root: type, tables: Mapping[str, Any], convert: Callable[[Any, type], object]
+) -> str | None:
+    """The name of the table, of many with names of their own, that an error is about; None: of no such.
+
+    The decoder keeps that name to itself: the first table that it refuses is the one.
+    """
+    parent, star, _ = keys.partition(".*")
+    kinds = _types_at(root, f"{parent}.*") if star else []
+    if not any(isinstance(kind, msgspec.inspect.StructType) for kind in kinds):
+        return None
+    of_many: Mapping[str, Any] = _at(parent, tables)
+    return next((name for name, table in of_many.items() if _is_refused(table, kinds, convert)), None)
+
+
+def _is_refused(table: Any, kinds: list[Any], convert: Callable[[Any, type], object]) -> bool:
+    structures = _structures(kinds, table)
+    try:
+        for kind in structures:
+            convert(table, kind.cls)
+    except msgspec.ValidationError:
+        return True
+    return not structures
+
+
+def _structures(kinds: list[Any], table: Any) -> list[Any]:
+    """The structures among the kinds that a table can be; its tag chooses where there are several."""
+    return [
+        kind
+        for kind in kinds
+        if isinstance(kind, msgspec.inspect.StructType)
+        and (kind.tag_field is None or (isinstance(table, Mapping) and table.get(kind.tag_field) == kind.tag))
+    ]
+
+
+def _read(
+    problem: str, keys: str, root: type, tables: Mapping[str, Any], name: str | None
+) -> tuple[str, str]:
+    """Read a decoder's problem: the key below `keys` that it is about, and what to say of it."""
     if unknown := _UNKNOWN.fullmatch(problem):
-        return _join(keys, unknown[1]), "unknown key" + _allowed(_keys_at(root, keys, tables))
+        return unknown[1], "unknown key" + _allowed(_keys_at(root, keys, tables, name))
     if missing := _MISSING.fullmatch(problem):
         choices = _choices_at(root, _join(keys, missing[1]))
-        return _join(keys, missing[1]), "this key is required" + _allowed(choices)
+        return missing[1], "this key is required" + _allowed(choices)
     if invalid := _INVALID.fullmatch(problem):
         shown = invalid["value"] or "this"
-        return keys, f"{shown} is not one of the choices" + _allowed(_choices_at(root, keys))
-    return keys, problem[:1].lower() + problem[1:]
+        return "", f"{shown} is not one of the choices" + _allowed(_choices_at(root, keys))
+    return "", problem[:1].lower() + problem[1:]
 
 
 def _join(*keys: str) -> str:
@@ -94,25 +119,23 @@ def _allowed(choices: list[str]) -> str:
     return f"; allowed: {', '.join(choices)}" if choices else ""
 
 
-def _keys_at(root: type, keys: str, tables: Mapping[str, Any]) -> list[str]:
-    """The keys of the structure at this place, which its tag chooses where there are several."""
-    table = _at(keys, tables)
-    found = [
-        kind
-        for kind in _types_at(root, keys)
-        if isinstance(kind, msgspec.inspect.StructType)
-        and (kind.tag_field is None or table.get(kind.tag_field) == kind.tag)
-    ]
+def _keys_at(root: type, keys: str, tables: Mapping[str, Any], name: str | None) -> list[str]:
+    """The keys of the structure at this place."""
+    found = _structures(_types_at(root, keys), _at(keys, tables, name))
     names = [kind.tag_field for kind in found if kind.tag_field]
     names += [field.encode_name for kind in found for field in kind.fields]
     return list(dict.fromkeys(names))
 
 
-def _at(keys: str, tables: Mapping[str, Any]) -> Any:
-    """What was decoded at this place."""
+def _at(keys: str, tables: Mapping[str, Any], name: str | None = None) -> Any:
+    """What was decoded at this place.
+
+    :param name: of the table that a ``*`` stands for.
+    """
     table: Any = tables
     for step in _STEP.finditer(keys):
-        table = table[int(step["index"])] if step["index"] else table.get(step["key"], {})
+        key = name if step["key"] == "*" else step["key"]
+        table = table[int(step["index"])] if step["index"] else table.get(key, {})
     return table
 
 

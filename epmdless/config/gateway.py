@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 import msgspec
 
 from epmdless.addresses import EPMD_PORT
+from epmdless.config.checks import check_glob, check_path
 from epmdless.config.errors import SectionError
-from epmdless.config.route import check_glob, check_path
 from epmdless.config.values import Address, Duration, GrantPorts, HostPattern, Port, Section
 from epmdless.grants import Grant, Grants
 from epmdless.rules import Glob

@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from epmdless.config.checks import check_host, check_path, is_wildcard
 from epmdless.config.errors import SectionError
 from epmdless.config.gateway import TlsVersion
-from epmdless.config.route import check_host, check_path, is_wildcard
 from epmdless.config.values import Duration, HostPort, Section, Size
 
 MAX_GATEWAYS = 64

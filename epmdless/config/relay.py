@@ -7,9 +7,10 @@ from typing import Annotated, Literal
 import msgspec
 
 from epmdless.addresses import EPMD_PORT
+from epmdless.config.checks import check_glob, check_path
 from epmdless.config.errors import SectionError
 from epmdless.config.overlaps import check_overlaps
-from epmdless.config.route import RouteSection, check_glob, check_path
+from epmdless.config.route import RouteSection
 from epmdless.config.values import Address, Duration, Port, PortRange, Section
 from epmdless.policy import Network
 from epmdless.rules import Glob, Rule, Rules

@@ -6,12 +6,12 @@ from typing import Literal
 
 import msgspec
 
+from epmdless.config.checks import check_glob, check_host, check_path, is_wildcard
 from epmdless.config.errors import SectionError
-from epmdless.config.values import PortRange, Section, host_address, is_host, plain_host
+from epmdless.config.values import PortRange, Section, host_address, plain_host
 from epmdless.policy import Network
-from epmdless.rules import MAX_GLOB_CHARACTERS
 
-RouteResolver = Literal["epmd", "scheme", "static", "srv"]
+RouteResolver = Literal["epmd", "scheme", "static", "srv", "peers"]
 """Who says at which port a far node listens; ``epmd`` is the far host's own EPMD server."""
 
 
@@ -110,31 +110,6 @@ class RouteSection(Section, frozen=True):
                 check_path(key, path, of_secret=True)
 
 
-def check_glob(key: str, glob: str) -> None:
-    """Raise a SectionError unless the glob can match something."""
-    if not 1 <= len(glob) <= MAX_GLOB_CHARACTERS:
-        raise SectionError(
-            key, f"a pattern has 1 to {MAX_GLOB_CHARACTERS} characters; `*` matches everything"
-        )
-
-
-def check_path(key: str, path: str, *, of_secret: bool = False) -> None:
-    """Raise a SectionError unless the path means the same file wherever a process runs.
-
-    :param of_secret: the file holds a secret, which somebody may have written here instead of the path:
-        the error does not repeat it.
-    """
-    if not path.startswith("/") or "\0" in path:
-        shown = "this" if of_secret else repr(path)
-        raise SectionError(key, f"{shown} is not an absolute path")
-
-
-def check_host(key: str, host: str) -> None:
-    """Raise a SectionError unless it is a host name or an IP address."""
-    if not is_host(host):
-        raise SectionError(key, f"{host!r} is neither a host name nor an IP address, without a port")
-
-
 def _stand_in_address(text: str) -> str:
     """The address in its one spelling: routes are grouped by it, and compared with what sockets say."""
     if "%" in text:
@@ -145,12 +120,6 @@ def _stand_in_address(text: str) -> str:
     if address.is_unspecified or address.is_multicast:
         raise SectionError("listen", f"{text!r} is not one address: near nodes must be told what to dial")
     return str(address)
-
-
-def is_wildcard(host: str) -> bool:
-    """Whether it is the address that stands for all of a machine's own."""
-    address = host_address(host)
-    return address is not None and address.is_unspecified
 
 
 def _keep(route: RouteSection, key: str, value: str) -> None:

@@ -20,7 +20,7 @@ from epmdless.schemes import (
     SuffixScheme,
 )
 
-ResolverName = Literal["registered", "scheme", "static", "srv"]
+ResolverName = Literal["registered", "scheme", "static", "srv", "peers"]
 
 
 class AccessSection(Section, frozen=True):

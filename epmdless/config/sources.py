@@ -1,21 +1,60 @@
-"""``[cluster.source.NAME]``: where the names of a cluster's nodes come from; `kind` says which."""
+"""``[cluster.source.NAME]``: where the names of a cluster's nodes come from; `kind` says which.
+
+What is asked of a platform (Kubernetes, AWS) is in ``cloud_sources``.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from ipaddress import IPv4Address
 from typing import Annotated, Literal
 
 import msgspec
 
-from epmdless.config.values import Address, Duration, Port, Section
+from epmdless.config.checks import (
+    check_basename,
+    check_distinct,
+    check_domain,
+    check_host,
+    check_node_names,
+    check_path,
+    check_poll,
+    check_timeout,
+    is_wildcard,
+    same_domain,
+)
+from epmdless.config.cloud_sources import CloudMapSource, Ec2Source, EcsSource, KubernetesSource
+from epmdless.config.errors import SectionError
+from epmdless.config.values import Address, Duration, Port, Section, host_address
+from epmdless.names import is_transient
 
+MAX_STATIC_NODES = 20_000
+"""As many as any source may name (``cluster.peers.MAX_NAMES``): more of them would never be used."""
 
-Ec2State = Literal["pending", "running", "stopping", "stopped", "shutting-down", "terminated"]
+MAX_DOMAINS = 64
+"""Domain names that one source asks for, each at every poll."""
+
+MAX_HOSTS = 1024
+"""EPMD servers that one source asks, each at every poll, from every host: with more, DNS or a file tells
+them apart better than a configuration does."""
+
+MIN_HEARTBEAT = Duration(0.1)
+"""Every host hears every other's heartbeats: at this pace 100 hosts are heard 2000 times a second."""
 
 
 class StaticSource(Section, frozen=True, tag_field="kind", tag="static"):
     """Node names in the configuration."""
 
     nodes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.nodes) <= MAX_STATIC_NODES:
+            raise SectionError("nodes", f"names 1 to {MAX_STATIC_NODES} nodes")
+        check_node_names("nodes", self.nodes)
+        for number, node in enumerate(self.nodes):
+            if is_transient(node.partition("@")[0]):
+                problem = f"{node!r} would not be joined: nodes of such names come and go by themselves"
+                raise SectionError(f"nodes[{number}]", problem)
 
 
 class DnsSource(Section, frozen=True, tag_field="kind", tag="dns"):
@@ -38,7 +77,22 @@ class DnsSource(Section, frozen=True, tag_field="kind", tag="dns"):
     """Empty: the system's resolv.conf."""
     tcp: bool = False
     timeout: Duration = Duration(1)
+    """Of one question to one server."""
     lifetime: Duration = Duration(3)
+    """Of one question, all servers and tries together."""
+
+    def __post_init__(self) -> None:
+        check_basename(self.basename)
+        if not self.addresses and not self.srv:
+            raise SectionError("addresses", "nothing to ask for: needs at least one of `addresses` and `srv`")
+        _check_domains("addresses", self.addresses)
+        _check_domains("srv", self.srv)
+        if not self.families:
+            raise SectionError("families", "an empty list asks for nothing: ipv4, ipv6 or both")
+        check_distinct("families", self.families)
+        check_poll(self.poll)
+        check_timeout("timeout", self.timeout)
+        check_timeout("lifetime", self.lifetime)
 
 
 class EpmdSource(Section, frozen=True, tag_field="kind", tag="epmd"):
@@ -56,11 +110,33 @@ class EpmdSource(Section, frozen=True, tag_field="kind", tag="epmd"):
     timeout: Duration = Duration(2)
     poll: Duration = Duration(5)
 
+    def __post_init__(self) -> None:
+        if not (self.hosts or self.dns or self.hosts_file or self.local):
+            problem = "nobody to ask: needs at least one of `hosts`, `dns`, `hosts_file` and `local`"
+            raise SectionError("hosts", problem)
+        self._check_hosts()
+        _check_domains("dns", self.dns)
+        if self.hosts_file is not None:
+            check_path("hosts_file", self.hosts_file)
+        check_poll(self.poll)
+        check_timeout("timeout", self.timeout)
+
+    def _check_hosts(self) -> None:
+        if len(self.hosts) > MAX_HOSTS:
+            raise SectionError("hosts", f"{len(self.hosts)} are more than {MAX_HOSTS}")
+        for number, host in enumerate(self.hosts):
+            key = f"hosts[{number}]"
+            check_host(key, host)
+            if is_wildcard(host) or "%" in host or host.endswith("."):
+                raise SectionError(key, f"{host!r} is no host part of a node's name")
+        check_distinct("hosts", self.hosts, same_domain)
+
 
 class GossipSource(Section, frozen=True, tag_field="kind", tag="gossip"):
     """UDP multicast, as libcluster's Gossip strategy speaks it; it also speaks for the local nodes."""
 
     group: str = "233.252.1.32"
+    """IPv4: for IPv6, the kernel wants an interface and no address of it."""
     port: Port = 45892
     ttl: Annotated[int, msgspec.Meta(ge=0, le=255)] = 1
     interface: str | None = None
@@ -71,80 +147,50 @@ class GossipSource(Section, frozen=True, tag_field="kind", tag="gossip"):
     expire: Duration = Duration(30)
     """A node that was not heard for so long is named no longer."""
 
+    def __post_init__(self) -> None:
+        group = _ipv4(self.group)
+        if group is None or not group.is_multicast:
+            problem = f"{self.group!r} is not an IPv4 multicast address: 224.0.0.0 to 239.255.255.255"
+            raise SectionError("group", problem)
+        self._check_interface()
+        if self.secret_file is not None:
+            check_path("secret_file", self.secret_file, of_secret=True)
+        if self.heartbeat < MIN_HEARTBEAT:
+            problem = f"must be at least {MIN_HEARTBEAT}: each host hears those of all others"
+            raise SectionError("heartbeat", problem)
+        if self.expire <= self.heartbeat:
+            problem = f"must be more than the {self.heartbeat} of heartbeat, or nodes that live expire"
+            raise SectionError("expire", problem)
 
-class KubernetesSource(Section, frozen=True, tag_field="kind", tag="kubernetes"):
-    """The EndpointSlices of a service, listed and then watched with the pod's service account."""
-
-    basename: str
-    service: str | None = None
-    selector: str | None = None
-    """A label selector in place of `service`."""
-    namespace: str | None = None
-    """Absent: the pod's own."""
-    names: Literal["ip", "hostname", "dns"] = "ip"
-    """The host part: ``10.0.0.7``; ``HOSTNAME.SERVICE.NAMESPACE.svc.DOMAIN``; or
-    ``10-0-0-7.NAMESPACE.pod.DOMAIN``."""
-    domain: str = "cluster.local"
-    not_ready: bool = True
-    """Whether endpoints that are not ready count: a node may have to be joined to become ready."""
-    api: str | None = None
-    """``https://HOST:PORT``; absent: what KUBERNETES_SERVICE_HOST and _PORT say."""
-    token_file: str = "/var/run/secrets/kubernetes.io/serviceaccount/token"  # noqa: S105 - a path
-    ca_file: str = "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt"
-    timeout: Duration = Duration(10)
-
-
-class Ec2Source(Section, frozen=True, tag_field="kind", tag="ec2"):
-    """EC2 instances, by tags and state, or those of this instance's auto scaling group."""
-
-    basename: str
-    tags: dict[str, str] = msgspec.field(default_factory=dict)
-    states: tuple[
-        Literal["pending", "running", "stopping", "stopped", "shutting-down", "terminated"], ...
-    ] = ("running",)
-    own_group: bool = False
-    """Only instances of the auto scaling group that this instance belongs to."""
-    names: Literal["private_dns", "private_ip"] = "private_dns"
-    region: str | None = None
-    endpoint: str | None = None
-    """URL of the service, for tests and private endpoints."""
-    poll: Duration = Duration(15)
-    timeout: Duration = Duration(5)
-
-
-class EcsSource(Section, frozen=True, tag_field="kind", tag="ecs"):
-    """The running tasks of an ECS service; the host part is the task's private address."""
-
-    basename: str
-    service: str
-    cluster: str = "default"
-    region: str | None = None
-    endpoint: str | None = None
-    poll: Duration = Duration(15)
-    timeout: Duration = Duration(5)
-
-
-class CloudMapSource(Section, frozen=True, tag_field="kind", tag="cloudmap"):
-    """The healthy instances of an AWS Cloud Map service, by DiscoverInstances."""
-
-    basename: str
-    namespace: str
-    service: str
-    names: Literal["plain", "port"] = "plain"
-    """``BASENAME@ADDRESS``, or ``BASENAME-PORT@ADDRESS``."""
-    health: Literal["HEALTHY", "ALL", "HEALTHY_OR_ELSE_ALL"] = "HEALTHY"
-    region: str | None = None
-    endpoint: str | None = None
-    poll: Duration = Duration(15)
-    timeout: Duration = Duration(5)
+    def _check_interface(self) -> None:
+        if self.interface is None:
+            return
+        own = _ipv4(self.interface)
+        if own is None or own.is_multicast or own.is_unspecified:
+            problem = f"{self.interface!r} is not an IPv4 address of this machine"
+            raise SectionError("interface", f"{problem}; leave the key out for the kernel's choice")
 
 
 class CommandSource(Section, frozen=True, tag_field="kind", tag="command"):
     """A program that prints names, one a line, or JSON."""
 
     argv: tuple[str, ...]
+    """The program, by an absolute path or to be found in PATH, and its arguments; there is no shell."""
     poll: Duration = Duration(10)
     timeout: Duration = Duration(5)
+
+    def __post_init__(self) -> None:
+        if not self.argv:
+            raise SectionError("argv", "names no program")
+        program = self.argv[0]
+        if not program or ("/" in program and not program.startswith("/")):
+            problem = f"{program!r} is neither the absolute path of a program nor the name of one in PATH"
+            raise SectionError("argv[0]", problem)
+        for number, word in enumerate(self.argv):
+            if "\0" in word:
+                raise SectionError(f"argv[{number}]", "holds a NUL, which no argument of a program can")
+        check_poll(self.poll)
+        check_timeout("timeout", self.timeout)
 
 
 class FileSource(Section, frozen=True, tag_field="kind", tag="file"):
@@ -152,6 +198,10 @@ class FileSource(Section, frozen=True, tag_field="kind", tag="file"):
 
     path: str
     poll: Duration = Duration(1)
+
+    def __post_init__(self) -> None:
+        check_path("path", self.path)
+        check_poll(self.poll)
 
 
 SourceSection = (
@@ -166,3 +216,18 @@ SourceSection = (
     | CommandSource
     | FileSource
 )
+
+
+def _check_domains(key: str, names: Sequence[str]) -> None:
+    """Each can be asked for, stands in the list once, and there are not too many of them."""
+    if len(names) > MAX_DOMAINS:
+        raise SectionError(key, f"{len(names)} are more than {MAX_DOMAINS}")
+    for number, name in enumerate(names):
+        check_domain(f"{key}[{number}]", name)
+    check_distinct(key, names, same_domain)
+
+
+def _ipv4(text: str) -> IPv4Address | None:
+    """The IPv4 address that the text is, in its one spelling; None for anything else."""
+    address = host_address(text)
+    return address if isinstance(address, IPv4Address) and str(address) == text else None

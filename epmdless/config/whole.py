@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
@@ -11,6 +10,7 @@ import msgspec
 
 from epmdless.addresses import Endpoint, ListenPlan, environment_port, epmd_plan
 from epmdless.config import errors
+from epmdless.config.checks import check_table_name
 from epmdless.config.cluster import ClusterSection
 from epmdless.config.errors import SectionError
 from epmdless.config.gateway import GatewaySection
@@ -32,8 +32,6 @@ from epmdless.policy import Network
 
 METRICS_PORT = 9568
 
-_HOP_NAME = re.compile(r"[A-Za-z0-9_.-]{1,63}")
-
 
 class Config(Section, frozen=True):
     """The whole configuration. With no file at all it is that of a drop-in epmd."""
@@ -52,19 +50,31 @@ class Config(Section, frozen=True):
     def __post_init__(self) -> None:
         self._check_resolvers("srv", is_configured=self.resolve.srv is not None)
         self._check_resolvers("static", is_configured=bool(self.resolve.static))
+        self._check_peers()
         self._check_stand_ins()
         self._check_hops()
         self._check_gateway_listener()
 
     def _check_resolvers(self, name: ResolverName, *, is_configured: bool) -> None:
         """A resolver's own table and those who ask the resolver need each other."""
-        asking = [number for number, route in enumerate(self.relay.route) if name in route.resolve]
+        asking = self._routes_asking(name)
         if is_configured and not asking and name not in self.resolve.chain:
             nobody = f'neither chain nor a relay.route names "{name}"'
             raise SectionError("resolve", f"[resolve.{name}] is never asked: {nobody}")
         if asking and not is_configured:
             key = f"relay.route[{asking[0]}].resolve"
             raise SectionError(key, f'names "{name}", which needs a [resolve.{name}] table')
+
+    def _check_peers(self) -> None:
+        """Who asks for the ports that sources tell needs a source; sources are there for more than that."""
+        asking = self._routes_asking("peers")
+        if self.cluster.source or ("peers" not in self.resolve.chain and not asking):
+            return
+        key = f"relay.route[{asking[0]}].resolve" if asking else "resolve.chain"
+        raise SectionError(key, 'names "peers", which needs a [cluster.source.NAME] table')
+
+    def _routes_asking(self, name: ResolverName) -> list[int]:
+        return [number for number, route in enumerate(self.relay.route) if name in route.resolve]
 
     def _check_stand_ins(self) -> None:
         """One address and port is the EPMD server's or a stand-in's face; all interfaces may be both's.
@@ -80,9 +90,7 @@ class Config(Section, frozen=True):
     def _check_hops(self) -> None:
         """Each route goes through a hop that there is; a hop without a route is well: it can be tried out."""
         for name in self.hop:
-            if not _HOP_NAME.fullmatch(name):
-                problem = f"{name!r} is no name for a hop: 1 to 63 letters, digits, dots, `_` and `-`"
-                raise SectionError("hop", problem)
+            check_table_name("hop", name, "a hop")
         for number, route in enumerate(self.relay.route):
             if route.via is not None and route.via not in self.hop:
                 hops = ", ".join(self.hop) or "none, for want of a [hop.NAME] table"

@@ -64,12 +64,12 @@ def test_a_key_of_another_scheme_is_not_called_allowed(table: str, key: str) -> 
         (
             "resolve.chain = ['registered', 'dns']",
             "resolve.chain[1]",
-            {"registered", "scheme", "static", "srv"},
+            {"registered", "scheme", "static", "srv", "peers"},
         ),
         (
             "resolve.fallthrough = ['dns']",
             "resolve.fallthrough[0]",
-            {"registered", "scheme", "static", "srv"},
+            {"registered", "scheme", "static", "srv", "peers"},
         ),
         ("log.level = 'loud'", "log.level", {"debug", "info", "warning", "error"}),
         ("log.format = 'xml'", "log.format", {"auto", "console", "json"}),
