@@ -28,10 +28,8 @@ from epmdless.wire.terms_values import (
 )
 
 _FLOAT = struct.Struct("!d")
-_U8 = struct.Struct("!B")
 _U16 = struct.Struct("!H")
 _U32 = struct.Struct("!I")
-_U64 = struct.Struct("!Q")
 _I32 = struct.Struct("!i")
 
 _BIG = struct.Struct("!BB")
@@ -75,7 +73,7 @@ def decode_prefix(
     :raises RemoteProtocolError: as :func:`decode`.
     """
     reader = _Reader(data, start, limits, allowed)
-    version = reader.number(_U8)
+    version = reader.uint8()
     if version != VERSION:
         raise RemoteProtocolError("term", f"version {version} of the external term format")
     return reader.term(limits.depth), reader.position
@@ -98,7 +96,7 @@ class _Reader:
 
         :param depth: how many levels of terms in terms are left.
         """
-        tag = self.number(_U8)
+        tag = self.uint8()
         read = _READERS.get(tag)
         if read is None or (self._allowed is not None and tag not in self._allowed):
             raise RemoteProtocolError("term", f"a term with tag {tag}")
@@ -147,10 +145,31 @@ class _Reader:
         self.position += layout.size
         return fields
 
-    def number(self, layout: struct.Struct) -> int:
-        """Read one field, a number."""
-        number: int = self.fields(layout)[0]
+    def uint8(self) -> int:
+        """Read a number of 8 bits."""
+        if self.position >= len(self.data):
+            raise RemoteProtocolError("term", "a term that is cut short")
+        self.position += 1
+        return self.data[self.position - 1]
+
+    def uint16(self) -> int:
+        """Read a number of 16 bits."""
+        number: int = self.fields(_U16)[0]
         return number
+
+    def uint32(self) -> int:
+        """Read a number of 32 bits."""
+        number: int = self.fields(_U32)[0]
+        return number
+
+    def int32(self) -> int:
+        """Read a number of 32 bits with a sign."""
+        number: int = self.fields(_I32)[0]
+        return number
+
+
+_Number = Callable[[_Reader], int]
+"""How a reader reads a number of some size."""
 
 
 def _float(reader: _Reader, _depth: int) -> float:
@@ -160,8 +179,8 @@ def _float(reader: _Reader, _depth: int) -> float:
     return number
 
 
-def _integer(layout: struct.Struct) -> Callable[[_Reader, int], int]:
-    return lambda reader, _depth: reader.number(layout)
+def _integer(number: _Number) -> Callable[[_Reader, int], int]:
+    return lambda reader, _depth: number(reader)
 
 
 def _big_integer(layout: struct.Struct) -> Callable[[_Reader, int], int]:
@@ -177,9 +196,9 @@ def _big_integer(layout: struct.Struct) -> Callable[[_Reader, int], int]:
     return read
 
 
-def _atom(layout: struct.Struct, codec: str) -> Callable[[_Reader, int], Atom]:
+def _atom(size: _Number, codec: str) -> Callable[[_Reader, int], Atom]:
     def read(reader: _Reader, _depth: int) -> Atom:
-        raw = reader.take(reader.number(layout))
+        raw = reader.take(size(reader))
         try:
             text = raw.decode(codec)
         except UnicodeDecodeError:
@@ -191,8 +210,8 @@ def _atom(layout: struct.Struct, codec: str) -> Callable[[_Reader, int], Atom]:
     return read
 
 
-def _tuple(layout: struct.Struct) -> Callable[[_Reader, int], tuple[Term, ...]]:
-    return lambda reader, depth: tuple(reader.terms(reader.number(layout), depth))
+def _tuple(size: _Number) -> Callable[[_Reader, int], tuple[Term, ...]]:
+    return lambda reader, depth: tuple(reader.terms(size(reader), depth))
 
 
 def _nil(_reader: _Reader, _depth: int) -> list[Term]:
@@ -200,14 +219,14 @@ def _nil(_reader: _Reader, _depth: int) -> list[Term]:
 
 
 def _string(reader: _Reader, _depth: int) -> list[Term]:
-    characters = reader.take(reader.number(_U16))
+    characters = reader.take(reader.uint16())
     reader.count(len(characters))
     return list(characters)
 
 
 def _list(reader: _Reader, depth: int) -> list[Term] | Opaque:
     """Elements, and the tail: a list that goes on, which no node writes, or something else."""
-    elements = reader.terms(reader.number(_U32), depth)
+    elements = reader.terms(reader.uint32(), depth)
     tail = reader.term(depth - 1)
     if not isinstance(tail, list):
         return Opaque("improper_list")
@@ -216,11 +235,11 @@ def _list(reader: _Reader, depth: int) -> list[Term] | Opaque:
 
 
 def _binary(reader: _Reader, _depth: int) -> bytes:
-    return reader.take(reader.number(_U32))
+    return reader.take(reader.uint32())
 
 
 def _map(reader: _Reader, depth: int) -> dict[Term, Term] | Opaque:
-    count = reader.number(_U32)
+    count = reader.uint32()
     if count > reader.limits.pairs:
         raise RemoteProtocolError("limit", f"a map of {count} pairs")
     flat = reader.terms(2 * count, depth)
@@ -245,12 +264,12 @@ def _old_reference(reader: _Reader, _depth: int) -> Reference:
     return Reference(node, (word,), creation)
 
 
-def _reference(creation_layout: struct.Struct) -> Callable[[_Reader, int], Reference]:
+def _reference(number: _Number) -> Callable[[_Reader, int], Reference]:
     def read(reader: _Reader, _depth: int) -> Reference:
-        count = reader.number(_U16)
+        count = reader.uint16()
         if not 1 <= count <= MAX_REFERENCE_WORDS:
             raise RemoteProtocolError("term", f"a reference of {count} words")
-        node, creation = reader.atom(), reader.number(creation_layout)
+        node, creation = reader.atom(), number(reader)
         return Reference(node, reader.fields(_WORDS[count]), creation)
 
     return read
@@ -268,7 +287,7 @@ def _bits(reader: _Reader, _depth: int) -> Opaque:
 
 
 def _fun(reader: _Reader, _depth: int) -> Opaque:
-    size = reader.number(_U32)
+    size = reader.uint32()
     if size < _U32.size:
         raise RemoteProtocolError("term", f"a fun of {size} bytes")
     reader.take(size - _U32.size)
@@ -288,15 +307,15 @@ _READERS: Mapping[int, Callable[[_Reader, int], Term]] = {
     Tag.BIT_BINARY: _bits,
     Tag.NEW_PID: _pid(_NEW_PID),
     Tag.NEW_PORT: _port(_NEW_PORT),
-    Tag.NEWER_REFERENCE: _reference(_U32),
-    Tag.SMALL_INTEGER: _integer(_U8),
-    Tag.INTEGER: _integer(_I32),
-    Tag.ATOM: _atom(_U16, "latin-1"),
+    Tag.NEWER_REFERENCE: _reference(_Reader.uint32),
+    Tag.SMALL_INTEGER: _integer(_Reader.uint8),
+    Tag.INTEGER: _integer(_Reader.int32),
+    Tag.ATOM: _atom(_Reader.uint16, "latin-1"),
     Tag.REFERENCE: _old_reference,
     Tag.PORT: _port(_PORT),
     Tag.PID: _pid(_PID),
-    Tag.SMALL_TUPLE: _tuple(_U8),
-    Tag.LARGE_TUPLE: _tuple(_U32),
+    Tag.SMALL_TUPLE: _tuple(_Reader.uint8),
+    Tag.LARGE_TUPLE: _tuple(_Reader.uint32),
     Tag.NIL: _nil,
     Tag.STRING: _string,
     Tag.LIST: _list,
@@ -305,10 +324,10 @@ _READERS: Mapping[int, Callable[[_Reader, int], Term]] = {
     Tag.LARGE_BIG: _big_integer(_LARGE_BIG),
     Tag.NEW_FUN: _fun,
     Tag.EXPORT: _export,
-    Tag.NEW_REFERENCE: _reference(_U8),
-    Tag.SMALL_ATOM: _atom(_U8, "latin-1"),
+    Tag.NEW_REFERENCE: _reference(_Reader.uint8),
+    Tag.SMALL_ATOM: _atom(_Reader.uint8, "latin-1"),
     Tag.MAP: _map,
-    Tag.ATOM_UTF8: _atom(_U16, "utf-8"),
-    Tag.SMALL_ATOM_UTF8: _atom(_U8, "utf-8"),
+    Tag.ATOM_UTF8: _atom(_Reader.uint16, "utf-8"),
+    Tag.SMALL_ATOM_UTF8: _atom(_Reader.uint8, "utf-8"),
     Tag.V4_PORT: _port(_V4_PORT),
 }
