@@ -140,7 +140,7 @@ def check_timeout(key: str, timeout: Duration) -> None:
 
 
 def check_url(key: str, url: str, *, carries_secret: bool) -> None:
-    """Raise a SectionError unless it is ``https://HOST:PORT`` or ``http://HOST:PORT``; both may lack the port.
+    """Raise a SectionError unless it is ``https://HOST`` or ``http://HOST``, perhaps with a port.
 
     :param carries_secret: whoever reads along could use what is sent: without TLS on this machine alone.
     """
