@@ -21,7 +21,11 @@ import trio
 
 from epmdless import __version__, metrics
 from epmdless import log as logs
-from epmdless.addresses import ListenPlan
+from epmdless.addresses import ListenPlan, environment_port
+from epmdless.cluster.prepared import Prepared as PreparedCluster
+from epmdless.cluster.prepared import prepare as prepare_cluster
+from epmdless.cluster.server import Cluster
+from epmdless.cluster.sources.build import Surroundings
 from epmdless.config import METRICS_PORT, Config, ResolveSection
 from epmdless.epmd.desk import Settings
 from epmdless.epmd.server import EpmdServer, Timing
@@ -98,6 +102,13 @@ class App:
         self._registry = Registry()
         self._notifier = Notifier(os.environ)
         limit = raise_descriptor_limit()
+        self._cluster = Cluster(
+            self._counts,
+            self._log,
+            lambda: self._registry,
+            own_host=own_host(loaded.config.resolve),
+            epmd_port=environment_port(os.environ),
+        )
         settings = self._settings(loaded.config)
         self._chain = settings.chain
         self._counts.gauge(metrics.DNS_CACHED, lambda: self._chain.cache_entries if self._chain else 0)
@@ -148,6 +159,7 @@ class App:
             self._relay.take_on(self._prepare_relay(loaded, settings.chain, self._log))
             self._hops.take_on(hops, self._log)
             self._gateway.take_on(gateway, self._log)
+            self._cluster.take_on(self._prepare_cluster(loaded))
             self._server.faces = self._relay.faces
             self._listening.change(self._epmd_plan(loaded), lambda _: None)
             self._status_listeners = self._status_listeners_for(loaded.config)
@@ -168,6 +180,7 @@ class App:
                 await self._nursery.start(self._relay.serve)
                 await self._nursery.start(self._gateway.serve)
                 self._nursery.start_soon(self._keeper.serve)
+                await self._nursery.start(self._cluster.serve)
                 # Last: connections may wait on the relay's ports already, which were opened with the rest.
                 self._nursery.start_soon(self._rounds.run, self._server.delay)
                 await self._serve_control()
@@ -207,6 +220,7 @@ class App:
             chain=self._loaded.config.resolve.chain,
             routes=len(self._loaded.config.relay.route),
             gateway=_addresses(self._gateway.listeners),
+            sources=len(self._loaded.config.cluster.source),
             configuration=self._loaded.source,
             pid=os.getpid(),
         )
@@ -259,10 +273,11 @@ class App:
             nursery.cancel_scope.cancel()
 
     async def _serve_control(self) -> None:
-        """Serve the control socket where there is a relay to look at, or the configuration wants one."""
-        wanted = self._loaded.config.control.socket
-        has_links = self._loaded.config.relay.route or self._loaded.config.gateway
-        if self._control_path is not None or (wanted is None and not has_links):
+        """Serve the control socket where there is something to look at, or the configuration wants one."""
+        config = self._loaded.config
+        wanted = config.control.socket
+        has_much = config.relay.route or config.gateway or config.cluster.source
+        if self._control_path is not None or (wanted is None and not has_much):
             return
         from epmdless.net.control import ControlServer, default_control_path, open_control_socket
 
@@ -273,7 +288,7 @@ class App:
             self._log.warning("no control socket", error=str(error))
             return
         try:
-            await self._nursery.start(ControlServer(self._carrier).serve, listener)
+            await self._nursery.start(ControlServer(self._carrier, self._cluster.view).serve, listener)
         except OSError as error:  # descriptors ran out: without a look inside, but with all links
             listener.close()
             path.unlink(missing_ok=True)
@@ -333,6 +348,7 @@ class App:
         prepared = self._prepare_relay(loaded, settings.chain, self._log)
         hops = prepare_hops(loaded.config.hop, loaded.source)
         gateway = prepare_gateway(loaded.config.gateway, loaded.config.relay, loaded.source)
+        cluster = self._prepare_cluster(loaded)
         status_listeners = self._status_listeners_for(loaded.config)
         try:
             self._listening.change(self._epmd_plan(loaded), self._listen_on)
@@ -351,6 +367,8 @@ class App:
         self._carrier.log_to(self._log)
         self._keeper.log = self._log
         self._hops.take_on(hops, self._log)
+        self._cluster.log = self._log
+        self._cluster.take_on(cluster)
         self._chain = settings.chain
         self._server.reconfigure(settings, self._timing(loaded.config))
         return status_listeners
@@ -399,7 +417,7 @@ class App:
 
     def _held_by_links(self) -> int:
         """Descriptors that are not the EPMD server's."""
-        parts = (self._carrier, self._hops, self._relay, self._gateway)
+        parts = (self._carrier, self._hops, self._relay, self._gateway, self._cluster)
         return sum(part.descriptors for part in parts)
 
     # Building.
@@ -421,9 +439,23 @@ class App:
         """
         section = loaded.config.resolve
         names = {name for route in loaded.config.relay.route for name in route.resolve} - {"epmd"}
-        sources = build_sources(names, section, self._counts, chain, self._sources)
+        sources = build_sources(names, section, self._counts, chain, self._sources, self._cluster.port_of)
         self._sources = (section, sources)
         return self._relay.prepare(loaded.config.relay, loaded.source, sources, log)
+
+    def _prepare_cluster(self, loaded: Loaded) -> PreparedCluster | None:
+        """Build the sources of a configuration that do not run already.
+
+        :raises ConfigError: they cannot be.
+        """
+        around = Surroundings(
+            self._counts,
+            self._log,
+            os.environ,
+            own_host(loaded.config.resolve),
+            self._cluster.local_names,
+        )
+        return prepare_cluster(loaded.config.cluster, around, loaded.source, self._cluster.running)
 
     def _configure_log(self, config: Config) -> Log:
         return logs.configure(
@@ -445,6 +477,7 @@ class App:
                 self._counts,
                 self._log,
                 before=(self._loaded.config.resolve, self._chain) if self._chain else None,
+                port_of_peer=self._cluster.port_of,
             ),
             scheme=config.resolve.scheme.build(),
             host=own_host(config.resolve),
@@ -462,7 +495,7 @@ class App:
     def _check_that_something_is_served(self, loaded: Loaded) -> None:
         if self._inherited or self._fixed or any(loaded.listen) or loaded.config.metrics.listen:
             return
-        if loaded.config.relay.route or loaded.config.gateway:
+        if loaded.config.relay.route or loaded.config.gateway or loaded.config.cluster.named:
             return
         raise ConfigError(loaded.source, "epmd.listen", "empty, and nothing else is to be served")
 
@@ -471,7 +504,7 @@ class App:
     ) -> None:
         from epmdless.net.status import StatusServer  # off by default, and 5 MB of memory
 
-        server = StatusServer(self._counts, lambda: self._ready)
+        server = StatusServer(self._counts, lambda: self._ready and self._cluster.is_ready)
         listeners = []
         for listener in self._status_listeners:
             listener.setblocking(False)

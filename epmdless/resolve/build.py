@@ -12,7 +12,12 @@ from epmdless.registry import Registry
 from epmdless.resolve.chain import Chain
 from epmdless.resolve.convention import SchemeResolver, StaticResolver
 from epmdless.resolve.outcomes import Resolver
+from epmdless.resolve.peers import PeersResolver, PortOf
 from epmdless.resolve.registered import RegisteredResolver
+
+
+def _no_port(_alive: str, _host: str) -> None:
+    """What the cluster's sources told, where there are none."""
 
 
 def own_host(section: ResolveSection) -> str:
@@ -28,18 +33,21 @@ def build_chain(
     *,
     registered: Resolver | None = None,
     before: tuple[ResolveSection, Chain] | None = None,
+    port_of_peer: PortOf = _no_port,
 ) -> Chain:
     """Build the chain in its order.
 
     :param registered: stands in for the resolver of that name, where the registry is another process's.
     :param before: the section and the chain that this one follows: answers of DNS are kept if the
         question is the same.
+    :param port_of_peer: what the cluster's sources told.
     :raises ConfigError: DNS is to be asked, and neither the configuration nor the system names a server.
     """
     makers: dict[str, Callable[[], Resolver]] = {
         "registered": lambda: registered or RegisteredResolver(registry),
         "scheme": lambda: SchemeResolver(section.scheme.build()),
         "static": lambda: StaticResolver(section.static),
+        "peers": lambda: PeersResolver(port_of_peer),
         "srv": lambda: _build_srv(section.srv, counts, before),
     }
     return Chain([makers[name]() for name in section.chain], section.fallthrough, log)
@@ -51,10 +59,11 @@ def build_sources(
     counts: Metrics,
     own: Chain,
     before: tuple[ResolveSection, Mapping[str, Resolver]] | None = None,
+    port_of_peer: PortOf = _no_port,
 ) -> dict[str, Resolver]:
     """Build the resolvers that chains for far hosts share with each other, and with our own chain.
 
-    :param names: those that are wanted, of ``scheme``, ``static``, ``srv``.
+    :param names: those that are wanted, of ``scheme``, ``static``, ``peers``, ``srv``.
     :param own: our own chain: its resolver answers for far hosts too, out of one cache.
     :param before: the section and the resolvers that these follow.
     :raises ConfigError: DNS is to be asked, and there is no server.
@@ -62,6 +71,7 @@ def build_sources(
     makers: dict[str, Callable[[], Resolver]] = {
         "scheme": lambda: SchemeResolver(section.scheme.build()),
         "static": lambda: StaticResolver(section.static),
+        "peers": lambda: PeersResolver(port_of_peer),
         "srv": lambda: _build_srv(section.srv, counts, None),
     }
     kept = before[1] if before is not None and before[0] == section else {}

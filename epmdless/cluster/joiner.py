@@ -1,0 +1,364 @@
+"""One local node: our hidden connection to it, and the peers that it is told to connect to.
+
+The node itself makes each connection, so whatever it does to find and to check a peer (its cookie for it,
+TLS, its own way to look up names) is as ever. We only say when, and look at what came of it.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, NamedTuple, Protocol
+
+import trio
+
+from epmdless import metrics
+from epmdless.cluster.attempts import PeerState
+from epmdless.cluster.groups import Group, Want, connects_first
+from epmdless.cluster.local_node import LocalNode
+from epmdless.cluster.trouble import NodeError
+from epmdless.log import Log
+from epmdless.metrics import Metrics
+from epmdless.names import printable
+from epmdless.wire.terms import Atom, Term
+
+WATCH_SECONDS = 1.0
+"""Between two looks at whom a node is connected to; also what keeps our connection from being silent."""
+
+CALL_SECONDS = 5.0
+"""For a call that only looks something up in the node."""
+
+CONNECT_SECONDS = 20.0
+"""For the node to connect to a peer: `net_setuptime` is 7 s by default, and some set it higher."""
+
+CONNECTS_AT_ONCE = 8
+"""Connections that one node is told to make at the same time: one that waits for a dead host must not hold up
+the others, and a hundred at once would be a storm."""
+
+MAX_NAMES_TOLD = 65_536
+"""Different names that one node is told in its life. Each becomes an atom in it, for good, and an atom
+table that is full (1,048,576 by default) ends the node: no source that makes up names may bring it about."""
+
+SHORTEST_PAUSE = 0.25
+LONGEST_PAUSE = 30.0
+"""Seconds between attempts to connect to the node ourselves."""
+
+LONGEST_PAUSE_REFUSED = 300.0
+"""The same where it refused our cookie or our name: each attempt is a warning in the node's log."""
+
+REFUSALS = frozenset({"cookie", "not_allowed"})
+
+
+class Link(Protocol):
+    """Our connection to a node, see :class:`epmdless.cluster.node_link.NodeLink`."""
+
+    @property
+    def name(self) -> str:
+        """The node's whole name."""
+
+    @property
+    def flags(self) -> int:
+        """What it said that it can do."""
+
+    async def serve(self) -> None:
+        """Read until the connection ends, and raise NodeError then."""
+
+    async def call(self, module: str, function: str, arguments: list[Term], seconds: float) -> Term:
+        """Call a function in the node. Raises NodeError."""
+
+    def close(self) -> None:
+        """Close the connection."""
+
+
+class Wants(NamedTuple):
+    """What a node is joined with, in force now.
+
+    :ivar group: None: it belongs to none, and is left alone.
+    """
+
+    group: Group | None
+    peers: tuple[Want, ...]
+
+
+class Guide(Protocol):
+    """What joiners ask of the cluster around them."""
+
+    @property
+    def version(self) -> object:
+        """Changes when wants may have changed."""
+
+    def wants(self, node: str) -> Wants:
+        """What a node is joined with."""
+
+    def gone(self) -> Mapping[str, float]:
+        """Names that are to be disconnected, and since when every source has stopped naming them."""
+
+    async def open(self, local: LocalNode) -> Link:
+        """Connect to a local node. Raises NodeError."""
+
+    async def look(self, name: str) -> object:
+        """See whether a peer is there. Raises NodeError."""
+
+    async def reason_against(self, name: str) -> NodeError:
+        """Say why a node could not connect to a peer."""
+
+
+class Joiner:
+    """Keeps one local node joined.
+
+    :ivar error: why we cannot talk to it now; None: we can, or have not tried.
+    """
+
+    def __init__(
+        self,
+        local: LocalNode,
+        guide: Guide,
+        counts: Metrics,
+        log: Callable[[], Log],
+        clock: Callable[[], float] = time.monotonic,
+        rng: Callable[[], float] = random.random,
+    ) -> None:
+        self.local = local
+        self.error: NodeError | None = None
+        self._guide = guide
+        self._counts = counts
+        self._log = log
+        self._clock = clock
+        self._rng = rng
+        self._link: Link | None = None
+        self._linked_at: float | None = None
+        self._name: str | None = local.name if "@" in local.name else None
+        self._peers: dict[str, PeerState] = {}
+        self._connected: frozenset[str] = frozenset()
+        self._seen_version: object = None
+        self._wants = Wants(None, ())
+        self._told: set[str] = set()
+        self._dropped: dict[str, float] = {}
+        self._turns = trio.CapacityLimiter(CONNECTS_AT_ONCE)
+        self._stir = trio.Event()
+
+    @property
+    def name(self) -> str | None:
+        """The node's whole name; None: not known yet."""
+        return self._name
+
+    @property
+    def is_linked(self) -> bool:
+        """Whether we can talk to it."""
+        return self._link is not None
+
+    @property
+    def group(self) -> Group | None:
+        """The group that it belongs to, as far as is known."""
+        return self._wants.group
+
+    @property
+    def peers(self) -> Collection[PeerState]:
+        """Those that it shall be connected to."""
+        return self._peers.values()
+
+    @property
+    def connected(self) -> int:
+        """How many of them it is connected to."""
+        return sum(peer.connected for peer in self._peers.values())
+
+    def stir(self) -> None:
+        """Something may have changed: look at once."""
+        self._stir.set()
+
+    async def run(self) -> None:
+        """Keep it joined until cancelled."""
+        failures = 0
+        while True:
+            try:
+                await self._join()
+            except NodeError as error:
+                failures = 0 if self._linked_at is not None else failures + 1
+                self._note_error(error)
+            finally:
+                self._unlinked()
+            await self._pause(failures)
+
+    async def _pause(self, failures: int) -> None:
+        assert self.error is not None, "it ends by an error only"
+        longest = LONGEST_PAUSE_REFUSED if self.error.reason in REFUSALS else LONGEST_PAUSE
+        pause = min(SHORTEST_PAUSE * 2 ** min(failures, 16), longest)
+        await trio.sleep(pause * (1 - self._rng() / 2))
+
+    def _note_error(self, error: NodeError) -> None:
+        self._counts.count(metrics.CLUSTER_NODE_LINKS, error.reason)
+        if self.error is None or self.error.reason != error.reason:
+            say = self._log().warning if self._linked_at is None else self._log().info
+            say("no connection to a local node", node=self._shown, reason=error.reason, detail=error.detail)
+        self.error = error
+
+    def _unlinked(self) -> None:
+        if self._link is not None:
+            self._link.close()
+        self._link = None
+        self._connected = frozenset()
+
+    @property
+    def _shown(self) -> str:
+        return printable(self._name or self.local.name)
+
+    async def _join(self) -> None:
+        """Connect, and keep the node joined as long as the connection lasts; it ends by a NodeError."""
+        self._linked_at = None
+        self._link = link = await self._guide.open(self.local)
+        self._linked_at = self._clock()
+        self._name = link.name
+        self._seen_version = None
+        if self.error is not None or not self._told:
+            self._log().info("connected to a local node", node=self._shown)
+        self.error = None
+        self._counts.count(metrics.CLUSTER_NODE_LINKS, "linked")
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(link.serve)
+                await self._tend(link, nursery)
+        except* NodeError as errors:
+            raise _first(errors) from None
+
+    async def _tend(self, link: Link, nursery: trio.Nursery) -> None:
+        while True:
+            self._stir = trio.Event()
+            self._take_wants()
+            await self._look(link)
+            now = self._clock()
+            for peer in self._peers.values():
+                if not peer.connected and not peer.busy and peer.due <= now:
+                    peer.busy = True
+                    nursery.start_soon(self._attempt, link, peer)
+            await self._drop_gone(link)
+            with trio.move_on_after(self._seconds_to_next()):
+                await self._stir.wait()
+
+    def _seconds_to_next(self) -> float:
+        waiting = (peer.due for peer in self._peers.values() if not peer.connected and not peer.busy)
+        return min(max(min(waiting, default=1e9) - self._clock(), 0.01), WATCH_SECONDS)
+
+    def _take_wants(self) -> None:
+        """See who is wanted now; what is known of those who were wanted before stays."""
+        version = self._guide.version
+        if version == self._seen_version or self._name is None:
+            return
+        self._seen_version = version
+        self._wants = self._guide.wants(self._name)
+        now, before = self._clock(), self._peers
+        self._peers = {}
+        fresh = []
+        for want in self._wants.peers:
+            peer = before.get(want.name)
+            if peer is None or peer.hidden != want.hidden:
+                peer = PeerState(want, now)
+                fresh.append(peer)
+            self._peers[want.name] = peer
+        for peer in fresh:
+            self._wait_for_turn(peer, len(fresh))
+
+    def _wait_for_turn(self, peer: PeerState, peers: int) -> None:
+        peer.wait_for_turn(self._clock(), peers, self._rng(), is_first=self._is_first(peer))
+
+    def _is_first(self, peer: PeerState) -> bool:
+        return connects_first(self._name or "", peer.name)
+
+    async def _look(self, link: Link) -> None:
+        """See whom the node is connected to."""
+        said = await link.call("erlang", "nodes", [Atom("connected")], CALL_SECONDS)
+        if not isinstance(said, list):
+            raise NodeError("protocol", "erlang:nodes/1 returned no list")
+        self._connected = frozenset(str(name) for name in said if isinstance(name, Atom))
+        apart = [peer for peer in self._peers.values() if peer.name not in self._connected]
+        for peer in self._peers.values():
+            peer.found(
+                self._clock(),
+                len(apart),
+                self._rng(),
+                connected=peer.name in self._connected,
+                is_first=self._is_first(peer),
+            )
+
+    async def _attempt(self, link: Link, peer: PeerState) -> None:
+        """Have the node connect to a peer, unless it is, by now."""
+        try:
+            async with self._turns:
+                if await self._is_worth_it(peer):
+                    await self._look(link)
+                    if not peer.connected and peer.name in self._peers:
+                        await self._connect(link, peer)
+        finally:
+            peer.busy = False
+            self._stir.set()
+
+    async def _is_worth_it(self, peer: PeerState) -> bool:
+        """Whether the node is told to connect to a peer: it is there, or has not been seen for long."""
+        if peer.name not in self._told and len(self._told) >= MAX_NAMES_TOLD:
+            peer.failed(NodeError("too_many"), self._clock(), self._rng())
+            return False
+        try:
+            await self._guide.look(peer.name)
+        except NodeError as error:
+            return peer.unseen(error, self._clock(), self._rng())
+        return True
+
+    async def _connect(self, link: Link, peer: PeerState) -> None:
+        self._told.add(peer.name)
+        peer.attempts += 1
+        function = "hidden_connect_node" if peer.hidden else "connect_node"
+        try:
+            said = await link.call("net_kernel", function, [Atom(peer.name)], CONNECT_SECONDS)
+        except NodeError as error:
+            self._counts.count(metrics.CLUSTER_JOINS, "failed")
+            peer.failed(error, self._clock(), self._rng())
+            return
+        if said == Atom("true"):
+            self._counts.count(metrics.CLUSTER_JOINS, "connected")
+            peer.found(self._clock(), 1, 0, connected=True, is_first=True)
+            self._log().info("joined", node=self._shown, peer=printable(peer.name), hidden=peer.hidden)
+            return
+        self._counts.count(metrics.CLUSTER_JOINS, "refused")
+        why = await self._guide.reason_against(peer.name)
+        if peer.error is None or peer.error.reason != why.reason:
+            self._log().warning(
+                "not joined",
+                node=self._shown,
+                peer=printable(peer.name),
+                reason=why.reason,
+                detail=why.detail,
+            )
+        peer.failed(why, self._clock(), self._rng())
+
+    async def _drop_gone(self, link: Link) -> None:
+        """Disconnect what nobody names any more: once, since both ends may have a will of their own."""
+        gone = self._guide.gone()
+        self._dropped = {name: since for name, since in self._dropped.items() if gone.get(name) == since}
+        for name, since in gone.items():
+            if name not in self._connected or name in self._dropped or name == self._name:
+                continue
+            self._dropped[name] = since
+            self._counts.count(metrics.CLUSTER_DISCONNECTS)
+            self._log().info("disconnected, as no source names it", node=self._shown, peer=printable(name))
+            await link.call("erlang", "disconnect_node", [Atom(name)], CALL_SECONDS)
+
+    def view(self) -> dict[str, Any]:
+        """What there is to see of the node itself, in terms of JSON; its peers come from elsewhere."""
+        state = "linked" if self.is_linked else "waiting" if self.error is None else "failing"
+        return {
+            "name": self._name or self.local.name,
+            "alive": (self._name or self.local.name).partition("@")[0],
+            "state": state,
+            "reason": self.error.reason if self.error else None,
+            "detail": self.error.detail if self.error else None,
+            "since": self._linked_at,
+        }
+
+
+def _first(errors: BaseExceptionGroup[NodeError]) -> NodeError:
+    """The first of the errors in a group, however deep."""
+    error: BaseException = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, NodeError)
+    return error

@@ -1,0 +1,72 @@
+"""A source at work: run again whenever it fails, and everything that it says taken down."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import trio
+
+from epmdless import metrics
+from epmdless.cluster.peers import MAX_NAMES, Known, LookError, Source, Unknown
+from epmdless.cluster.sources.polling import pause
+from epmdless.log import Log
+from epmdless.metrics import Metrics
+from epmdless.net.faults import note_fault
+
+RESTART_SECONDS = 1.0
+"""Before a source that ended is run again; doubled each time that it said nothing meanwhile."""
+
+Take = Callable[[Known | Unknown], None]
+
+
+class Listener:
+    """Runs one source.
+
+    :param take: told everything that the source says, within bounds.
+    """
+
+    def __init__(
+        self, name: str, source: Source, take: Take, counts: Metrics, log: Callable[[], Log]
+    ) -> None:
+        self.name = name
+        self._source = source
+        self._take = take
+        self._counts = counts
+        self._log = log
+        self._failures = 0
+        self._trouble: str | None = None
+
+    async def run(self) -> None:
+        """Run it until cancelled."""
+        while True:
+            try:
+                await self._source.run(self._heard)
+                raise LookError("failed", "it ended")  # noqa: TRY301 - an end is one more failure
+            except LookError as error:
+                self._heard(Unknown(error.reason, error.detail))
+            except Exception as error:  # noqa: BLE001 - a fault in one source must not end the others
+                note_fault(self._counts, self._log(), error)
+                self._heard(Unknown("internal", "a fault of epmdless"))
+            self._failures += 1
+            await trio.sleep(pause(RESTART_SECONDS, self._failures, random.random()))
+
+    def _heard(self, said: Known | Unknown) -> None:
+        if isinstance(said, Known) and len(said.peers) > MAX_NAMES:
+            said = Unknown("too_many", f"more than {MAX_NAMES} names")
+        if isinstance(said, Known):
+            self._counts.count(metrics.CLUSTER_SOURCE_ANSWERS, self.name, "known")
+            if self._trouble is not None:
+                self._log().info("a source of names knows again", source=self.name, names=len(said.peers))
+            self._failures, self._trouble = 0, None
+        else:
+            self._counts.count(metrics.CLUSTER_SOURCE_ANSWERS, self.name, said.reason)
+            if self._trouble != said.reason:
+                self._log().warning(
+                    "a source of names does not know",
+                    source=self.name,
+                    reason=said.reason,
+                    detail=said.detail,
+                )
+            self._trouble = said.reason
+        self._take(said)

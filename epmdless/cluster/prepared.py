@@ -1,0 +1,54 @@
+"""A configuration of the cluster with all that belongs to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from epmdless.cluster.groups import Groups
+from epmdless.cluster.peers import Source
+from epmdless.cluster.sources.build import Surroundings, build
+from epmdless.config import ClusterSection, SourceSection
+from epmdless.net.cookies import read_cookie
+from epmdless.rules import Glob
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A configuration of the cluster that was checked, and is not in force yet.
+
+    :ivar nodes: which registered nodes are joined.
+    :ivar sources: by name; those whose section is the running one's are not made anew.
+    """
+
+    section: ClusterSection
+    groups: Groups
+    nodes: tuple[Glob, ...]
+    sources: Mapping[str, tuple[SourceSection, Source]]
+
+
+def prepare(
+    section: ClusterSection,
+    around: Surroundings,
+    file: str,
+    running: Mapping[str, tuple[SourceSection, Source]],
+) -> Prepared | None:
+    """Load what a configuration names. Blocks as long as reading small files takes.
+
+    :param file: the configuration's file, for errors.
+    :param running: the sources that run now.
+    :returns: None where there is no source, and so nothing to do.
+    :raises ConfigError: a file is not what it must be, or a source cannot be made.
+    """
+    if not section.source:
+        return None
+    if section.cookie_file is not None:
+        read_cookie(section.cookie_file, "cluster.cookie_file")
+    for name, group in section.group.items():
+        if group.cookie_file is not None:
+            read_cookie(group.cookie_file, f"cluster.group.{name}.cookie_file")
+    sources = {}
+    for name, wanted in section.source.items():
+        kept = running.get(name)
+        sources[name] = kept if kept and kept[0] == wanted else (wanted, build(name, wanted, around, file))
+    return Prepared(section, Groups.of(section), tuple(map(Glob, section.nodes)), sources)

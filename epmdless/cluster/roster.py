@@ -1,0 +1,193 @@
+"""What all sources together know: which node is named, by whom, and which were named once and are no longer.
+
+Plain data over times that the caller gives. The difference that everything rests on: a name leaves a
+source's list only when that source says so (:class:`Known` without it). While a source does not know, its
+last list stays; when that is older than `max_age`, its names make no new connections any more, and they are
+still no reason to end one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from epmdless.cluster.peers import MAX_NAMES, Known, Unknown
+from epmdless.names import MAX_NAME_CHARACTERS, is_transient
+from epmdless.wire.handshake import is_name
+
+MAX_GONE = MAX_NAMES
+"""Names that are remembered after every source stopped naming them: as many as one source can drop at once.
+Beyond that the oldest are forgotten, and left alone."""
+
+LeftOut = Callable[[str], None]
+"""Told the reason for each name of a list that is not used: ``invalid``, ``transient``."""
+
+
+class Naming(NamedTuple):
+    """What is known of a name.
+
+    :ivar sources: who names it, those of highest precedence first.
+    :ivar port: of its listener, from the first of them that knows it.
+    :ivar since: when the first of them began to name it.
+    """
+
+    sources: tuple[str, ...]
+    port: int | None
+    since: float
+
+
+class Listing:
+    """What one source last said.
+
+    :ivar names: of its last list, with the port that it told and when it began to name each.
+    :ivar heard: when it last knew; None: not yet.
+    :ivar unknown: why it does not know; None: it does, or has said nothing yet.
+    :ivar failing_since: when that began.
+    """
+
+    __slots__ = ("failing_since", "heard", "kind", "name", "names", "unknown")
+
+    def __init__(self, name: str, kind: str) -> None:
+        self.name = name
+        self.kind = kind
+        self.names: dict[str, tuple[int | None, float]] = {}
+        self.heard: float | None = None
+        self.unknown: Unknown | None = None
+        self.failing_since: float | None = None
+
+    def is_expired(self, now: float, max_age: float) -> bool:
+        """Whether its list is too old to make new connections by."""
+        return self.unknown is not None and self.heard is not None and now - self.heard > max_age
+
+
+class Roster:
+    """The lists of all sources.
+
+    :ivar version: changes whenever a name appears, leaves or gets another port.
+    """
+
+    def __init__(self) -> None:
+        self.version = 0
+        self._listings: dict[str, Listing] = {}
+        self._gone: dict[str, float] = {}
+
+    @property
+    def listings(self) -> Mapping[str, Listing]:
+        """The sources by name, in their order."""
+        return self._listings
+
+    def have(self, sources: Sequence[tuple[str, str]], *, keep: frozenset[str] = frozenset()) -> None:
+        """Change the sources.
+
+        What a source that is gone from the configuration named has not left: it is as if never named.
+
+        :param sources: name and kind of each, in order.
+        :param keep: those among them whose lists stay.
+        """
+        before = self._listings
+        self._listings = {
+            name: before[name] if name in keep and name in before else Listing(name, kind)
+            for name, kind in sources
+        }
+        self.version += 1
+
+    def take(
+        self, source: str, said: Known | Unknown, now: float, left_out: LeftOut = lambda _: None
+    ) -> None:
+        """Take in what a source says."""
+        listing = self._listings.get(source)
+        if listing is None:
+            return
+        if isinstance(said, Unknown):
+            if listing.unknown is None:
+                listing.failing_since = now
+            listing.unknown = said
+            return
+        listing.unknown = listing.failing_since = None
+        listing.heard = now
+        before = listing.names
+        listing.names = after = _usable(said, before, now, left_out)
+        if len(before) == len(after) and all(before.get(name) == seen for name, seen in after.items()):
+            return
+        self.version += 1
+        for name in after:
+            self._gone.pop(name, None)
+        for name in before.keys() - after.keys():
+            if not any(name in other.names for other in self._listings.values()):
+                self._gone[name] = now
+        for name in list(self._gone)[: max(len(self._gone) - MAX_GONE, 0)]:
+            del self._gone[name]
+
+    def named(self, sources: Sequence[str], now: float, max_age: float) -> dict[str, Naming]:
+        """The names that these sources want connected, by name: those of the first source come first.
+
+        :param sources: in order of precedence.
+        :param max_age: seconds for which the list of a source that fails counts.
+        """
+        found: dict[str, Naming] = {}
+        for source in sources:
+            listing = self._listings.get(source)
+            if listing is None or listing.is_expired(now, max_age):
+                continue
+            mine = (source,)
+            for name, (port, since) in listing.names.items():
+                first = found.get(name)
+                if first is None:
+                    found[name] = Naming(mine, port, since)
+                else:
+                    found[name] = Naming(
+                        (*first.sources, source),
+                        first.port if first.port is not None else port,
+                        min(first.since, since),
+                    )
+        return found
+
+    def expired(self, now: float, max_age: float) -> tuple[str, ...]:
+        """The sources whose lists are too old to make new connections by."""
+        return tuple(name for name, each in self._listings.items() if each.is_expired(now, max_age))
+
+    def gone_since(self, now: float, hold: float) -> dict[str, float]:
+        """The names that every source has stopped naming at least `hold` seconds ago, and when.
+
+        None at all while there is a source that never said anything: it may name them.
+        """
+        if not self._gone or any(listing.heard is None for listing in self._listings.values()):
+            return {}
+        return {name: since for name, since in self._gone.items() if now - since >= hold}
+
+    def forget(self, name: str) -> None:
+        """A name that is gone needs no more looking after."""
+        self._gone.pop(name, None)
+
+    def port_of(self, name: str) -> int | None:
+        """The port that the first source that knows one tells for a name."""
+        ports = (listing.names[name][0] for listing in self._listings.values() if name in listing.names)
+        return next((port for port in ports if port is not None), None)
+
+
+def _usable(
+    said: Known, before: Mapping[str, tuple[int | None, float]], now: float, left_out: LeftOut
+) -> dict[str, tuple[int | None, float]]:
+    """The names of a list that a node can have; those that were there before are not looked at again."""
+    after: dict[str, tuple[int | None, float]] = {}
+    for name, port in said.peers:
+        old = before.get(name)
+        if old is not None:
+            after[name] = old if old[0] == port else (port, old[1])
+        elif (problem := problem_of(name)) is not None:
+            left_out(problem)
+        else:
+            after.setdefault(name, (port, now))
+    return after
+
+
+def problem_of(name: str) -> str | None:
+    """Why a name that a source says is not used; None: it is.
+
+    A node becomes an atom in every node that is told to connect to it, so what can be no node's name must
+    not get that far. A transient node (a remote shell) joins whom it wants by itself.
+    """
+    alive = name.partition("@")[0]
+    if len(name) > MAX_NAME_CHARACTERS or not is_name(name) or not name.isprintable():
+        return "invalid"
+    return "transient" if is_transient(alive) else None

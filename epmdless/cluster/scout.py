@@ -1,0 +1,143 @@
+"""A look at a peer before a node is told to connect to it, and after the node could not.
+
+A node that is told to connect says yes or no, and no reason; and a connection that cannot come about costs
+it up to seven seconds. So we ask the peer's EPMD first, as the node would, and where the node fails we say
+why, as far as a stranger can find out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import trio
+
+from epmdless.cluster.shaking import Messages, TakenError, check_name, introduce, own_names
+from epmdless.cluster.trouble import NodeError
+from epmdless.errors import ResolveError
+from epmdless.metrics import Metrics
+from epmdless.net.dialing import Address, DialError, dial_first, look_up
+from epmdless.resolve.far import FarEpmd
+from epmdless.resolve.outcomes import Found, Query
+
+LOOKS_AT_ONCE = 16
+"""Of the process: each may hold one of trio's 40 threads for the peer's address, and a descriptor."""
+
+LOOK_SECONDS = 3.0
+"""For one look, its turn not counted."""
+
+OLD_HIGHEST = 5
+"""The highest version of a node before OTP 23, as it told its EPMD."""
+
+
+class Seen(NamedTuple):
+    """Where a node listens.
+
+    :ivar is_old: it is older than OTP 23, says EPMD.
+    """
+
+    port: int
+    is_old: bool = False
+
+
+class Scout:
+    """Looks at peers.
+
+    :param epmd_port: where EPMD servers are asked.
+    :param own_host: the host part of our own node names.
+    :param port_of: a port that a source told for a node; None: it has to be asked for.
+    """
+
+    def __init__(
+        self, counts: Metrics, epmd_port: int, own_host: str, port_of: Callable[[str], int | None]
+    ) -> None:
+        self._counts = counts
+        self._epmd_port = epmd_port
+        self._own_name = own_names(own_host)[-1]
+        self._port_of = port_of
+        self._turns = trio.CapacityLimiter(LOOKS_AT_ONCE)
+        self._questions = trio.CapacityLimiter(LOOKS_AT_ONCE)
+
+    @property
+    def descriptors(self) -> int:
+        """Sockets that looks may hold now."""
+        return self._turns.borrowed_tokens
+
+    async def look(self, name: str) -> Seen:
+        """Where a node listens, by the sources or by the EPMD server of its host.
+
+        :raises NodeError: nobody says that it is there.
+        """
+        port = self._port_of(name)
+        if port is not None:
+            return Seen(port)
+        async with self._turns:
+            with trio.move_on_after(LOOK_SECONDS):
+                return await self._ask_epmd(name)
+        raise NodeError("epmd_unreachable")
+
+    async def dial(self, name: str, seen: Seen) -> trio.socket.SocketType:
+        """Connect to a node's port; the caller closes the socket.
+
+        :raises NodeError: nobody can be connected to there.
+        """
+        host = name.partition("@")[2]
+        return await connect(await _addresses(host, seen.port), "port_unreachable")
+
+    async def reason_against(self, name: str) -> NodeError:
+        """Why a node could not connect to a peer, as far as we can see; ``refused`` where we see nothing."""
+        try:
+            seen = await self.look(name)
+            async with self._turns:
+                with trio.move_on_after(LOOK_SECONDS):
+                    await self._meet(name, seen)
+                    return NodeError("refused", "it answers us, and not the node: is it the same cookie?")
+            return NodeError("timeout")
+        except NodeError as error:
+            return error
+
+    async def _ask_epmd(self, name: str) -> Seen:
+        alive, _, host = name.partition("@")
+        addresses = await _addresses(host, self._epmd_port)
+
+        async def dial() -> trio.SocketStream:
+            return trio.SocketStream(await connect(addresses, "epmd_unreachable"))
+
+        try:
+            outcome = await FarEpmd(dial, self._counts, self._questions).answer(Query(alive, host))
+        except ResolveError as error:
+            raise NodeError("epmd_unreachable", str(error)) from None
+        if not isinstance(outcome, Found):
+            raise NodeError("not_registered")
+        return Seen(outcome.node.port, is_old=outcome.node.highest <= OLD_HIGHEST)
+
+    async def _meet(self, name: str, seen: Seen) -> None:
+        """Go as far into a handshake as a node says who it is, and away again: no cookie is shown."""
+        sock = await self.dial(name, seen)
+        with sock:
+            try:
+                challenge = await introduce(Messages(sock), self._own_name, 4, is_old=seen.is_old)
+                check_name(challenge.name, name)
+            except OSError:
+                raise NodeError("closed") from None
+            except TakenError:
+                return
+
+
+async def connect(addresses: list[Address], problem: str) -> trio.socket.SocketType:
+    """Connect to the first of some addresses that answers.
+
+    :param problem: the reason to give where none does.
+    :raises NodeError: none does, or we have no room.
+    """
+    try:
+        return await dial_first(addresses)
+    except DialError as error:
+        raise NodeError("shortage" if error.shortage else problem, str(error)) from None
+
+
+async def _addresses(host: str, port: int) -> list[Address]:
+    try:
+        return await look_up(host, port)
+    except DialError as error:
+        raise NodeError("no_address", str(error)) from None

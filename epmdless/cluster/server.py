@@ -1,0 +1,307 @@
+"""Clustering: sources say which nodes there are, and local nodes are told to connect to them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import trio
+
+from epmdless import metrics
+from epmdless.cluster.gauges import Gauges
+from epmdless.cluster.groups import Group, Want
+from epmdless.cluster.joiner import Joiner, Wants
+from epmdless.cluster.listening import Listener
+from epmdless.cluster.local_addresses import addresses_for
+from epmdless.cluster.local_node import LocalNode, belongs, local_nodes
+from epmdless.cluster.node_link import NodeLink
+from epmdless.cluster.peers import Known, Source, Unknown
+from epmdless.cluster.prepared import Prepared
+from epmdless.cluster.roster import Naming, Roster
+from epmdless.cluster.scout import OLD_HIGHEST, Scout, Seen, connect
+from epmdless.cluster.trouble import NodeError
+from epmdless.cluster.views import View
+from epmdless.config import SourceSection
+from epmdless.errors import ConfigError
+from epmdless.log import Log
+from epmdless.metrics import Metrics
+from epmdless.net.cookies import read_cookie
+from epmdless.net.dialing import Address, look_up
+from epmdless.net.faults import note_fault
+from epmdless.registry import Registration
+
+LOCAL_LOOK_SECONDS = 0.25
+"""Between two looks at who is registered here."""
+
+FORGET_SECONDS = 3600.0
+"""For which a name that is gone is remembered beyond `hold`: so long it can be seen that it is."""
+
+
+class Cluster:
+    """Sources, and a joiner for each local node.
+
+    :param registrations: who is registered here.
+    :param own_host: the host part of our own node names.
+    :param epmd_port: where the EPMD servers of peers are asked.
+    """
+
+    def __init__(
+        self,
+        counts: Metrics,
+        log: Log,
+        registrations: Callable[[], Iterable[Registration]],
+        *,
+        own_host: str,
+        epmd_port: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.log = log
+        self._counts = counts
+        self._registrations = registrations
+        self._own_host = own_host
+        self._clock = clock
+        self._roster = Roster()
+        self._scout = Scout(counts, epmd_port, own_host, self._roster.port_of)
+        self._prepared: Prepared | None = None
+        self._listeners: dict[str, tuple[Source, trio.CancelScope]] = {}
+        self._joiners: dict[LocalNode, tuple[Joiner, trio.CancelScope]] = {}
+        self._named: dict[str, tuple[object, dict[str, Naming], list[str]]] = {}
+        self._changes = 0
+        self._changed = trio.Event()
+        self._gauges = Gauges(counts, self._roster, lambda: self.joiners, clock)
+
+    @property
+    def is_on(self) -> bool:
+        """Whether there is anything to do."""
+        return self._prepared is not None
+
+    @property
+    def descriptors(self) -> int:
+        """Sockets that it holds now, those of sources left out: they are few."""
+        return len(self._joiners) + self._scout.descriptors
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether each local node, of which there is one, is connected to as many peers as `ready` says."""
+        if self._prepared is None or not self._prepared.section.ready.peers:
+            return True
+        wanted = self._prepared.section.ready.peers
+        joiners = [joiner for joiner in self.joiners if joiner.group is not None or not joiner.is_linked]
+        return bool(joiners) and all(joiner.is_linked and joiner.connected >= wanted for joiner in joiners)
+
+    @property
+    def joiners(self) -> list[Joiner]:
+        """Of every local node that is to be joined."""
+        return [joiner for joiner, _ in self._joiners.values()]
+
+    @property
+    def running(self) -> Mapping[str, tuple[SourceSection, Source]]:
+        """The sources that run."""
+        return self._prepared.sources if self._prepared else {}
+
+    def local_names(self) -> list[str]:
+        """The whole names of the local nodes that are joined now."""
+        return [joiner.name for joiner in self.joiners if joiner.is_linked and joiner.name and joiner.group]
+
+    def port_of(self, alive: str, host: str) -> int | None:
+        """The port that a source told for a node."""
+        return self._roster.port_of(f"{alive}@{host}")
+
+    def take_on(self, prepared: Prepared | None) -> None:
+        """Make a configuration the running one; sources that it leaves as they were go on."""
+        before = self.running
+        self._prepared = prepared
+        after = self.running
+        self._roster.have(
+            [(name, _kind(section)) for name, (section, _) in after.items()],
+            keep=frozenset(name for name, pair in after.items() if before.get(name) == pair),
+        )
+        self._note_change()
+        self._gauges.show(prepared)
+
+    async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until cancelled; our connections to nodes are closed at the end."""
+        async with trio.open_nursery() as nursery:
+            task_status.started()
+            while True:
+                self._changed = trio.Event()
+                self._keep_sources(nursery)
+                self._keep_joiners(nursery)
+                self._forget_the_long_gone()
+                with trio.move_on_after(LOCAL_LOOK_SECONDS if self.is_on else float("inf")):
+                    await self._changed.wait()
+
+    def view(self) -> dict[str, Any] | None:
+        """What there is to see, in terms of JSON; None where there is no cluster."""
+        if self._prepared is None:
+            return None
+        view = View(self._roster, self._prepared, self._clock())
+        return view.whole(self.joiners, self._namings, is_ready=self.is_ready)
+
+    # What runs.
+
+    def _keep_sources(self, nursery: trio.Nursery) -> None:
+        wanted = self.running
+        for name, (source, scope) in list(self._listeners.items()):
+            if name not in wanted or wanted[name][1] is not source:
+                scope.cancel()
+                del self._listeners[name]
+        for name, (_, source) in wanted.items():
+            if name not in self._listeners:
+                scope = trio.CancelScope()
+                self._listeners[name] = source, scope
+                listener = Listener(name, source, self._taker(name), self._counts, lambda: self.log)
+                nursery.start_soon(self._within, scope, listener.run)
+
+    def _keep_joiners(self, nursery: trio.Nursery) -> None:
+        wanted = dict.fromkeys(self._local_nodes())
+        for local, (_, scope) in list(self._joiners.items()):
+            if local not in wanted:
+                scope.cancel()
+                del self._joiners[local]
+        for local in wanted:
+            if local not in self._joiners:
+                scope = trio.CancelScope()
+                joiner = Joiner(local, self, self._counts, lambda: self.log, self._clock)
+                self._joiners[local] = joiner, scope
+                nursery.start_soon(self._within, scope, joiner.run)
+
+    def _local_nodes(self) -> Iterable[LocalNode]:
+        if self._prepared is None:
+            return ()
+        return local_nodes(self._registrations(), self._prepared.nodes, self._prepared.section.named)
+
+    async def _within(self, scope: trio.CancelScope, run: Callable[[], Any]) -> None:
+        """Run a task that ends with its scope; a fault of ours costs a pause, not the process."""
+        with scope:
+            while True:
+                try:
+                    await run()
+                except Exception as error:  # noqa: BLE001 - one node's trouble is no other's
+                    note_fault(self._counts, self.log, error)
+                await trio.sleep(1)
+
+    def _taker(self, name: str) -> Callable[[Known | Unknown], None]:
+        def left_out(reason: str) -> None:
+            self._counts.count(metrics.CLUSTER_LEFT_OUT, reason)
+
+        def take(said: Known | Unknown) -> None:
+            version = self._roster.version
+            self._roster.take(name, said, self._clock(), left_out)
+            if self._roster.version != version:
+                self._note_change()
+
+        return take
+
+    def _note_change(self) -> None:
+        self._changes += 1
+        self._changed.set()
+        for joiner in self.joiners:
+            joiner.stir()
+
+    def _forget_the_long_gone(self) -> None:
+        if self._prepared is not None:
+            hold = float(self._prepared.section.hold)
+            for name in self._roster.gone_since(self._clock(), hold + FORGET_SECONDS):
+                self._roster.forget(name)
+
+    # What joiners ask.
+
+    @property
+    def version(self) -> object:
+        """Changes when somebody may be wanted who was not, or the other way round."""
+        expired = () if self._prepared is None else self._roster.expired(self._clock(), self._max_age)
+        return self._changes, expired
+
+    def wants(self, node: str) -> Wants:
+        """What a node is joined with."""
+        if self._prepared is None or not (
+            node in self._prepared.section.named or belongs(node, self._prepared.nodes)
+        ):
+            return Wants(None, ())
+        groups = self._prepared.groups
+        group = groups.group_of(node)
+        if group is None:
+            return Wants(None, ())
+        found = [Want(name, hidden=False) for name in self._members(group) if name != node]
+        for other, globs in groups.linked_to(node, group):
+            found += [Want(name, hidden=True) for name in self._members(other) if belongs(name, globs)]
+        most = self._prepared.section.max_peers
+        if len(found) > most:
+            self._counts.count(metrics.CLUSTER_LEFT_OUT, "max_peers")
+            self.log.warning(
+                "more peers are named than a node is joined with", node=node, named=len(found), max_peers=most
+            )
+        return Wants(group, tuple(found[:most]))
+
+    def gone(self) -> Mapping[str, float]:
+        """Names to disconnect, and since when nobody names them."""
+        if self._prepared is None or self._prepared.section.disconnect != "gone":
+            return {}
+        return self._roster.gone_since(self._clock(), self._prepared.section.hold)
+
+    async def open(self, local: LocalNode) -> NodeLink:
+        """Connect to a local node. Raises NodeError."""
+        seen = Seen(local.port, is_old=local.highest <= OLD_HIGHEST)
+        if not local.port:
+            seen = await self._scout.look(local.name)
+
+        async def dial() -> trio.socket.SocketType:
+            if not local.port:
+                return await self._scout.dial(local.name, seen)
+            addresses: list[Address] = []
+            for host in addresses_for(local.port):
+                addresses += await look_up(host, local.port)
+            return await connect(addresses, "unreachable")
+
+        return await NodeLink.open(dial, self._own_host, self._cookie_for, local.name, is_old=seen.is_old)
+
+    async def look(self, name: str) -> None:
+        """See whether a peer is there. Raises NodeError."""
+        await self._scout.look(name)
+
+    async def reason_against(self, name: str) -> NodeError:
+        """Say why a node could not connect to a peer."""
+        return await self._scout.reason_against(name)
+
+    def _cookie_for(self, node: str) -> bytes:
+        """The cookie of a node's group, read anew: it may have been changed."""
+        assert self._prepared is not None, "joiners end with the configuration"
+        group = self._prepared.groups.group_of(node)
+        path = group.cookie_file if group else self._prepared.section.cookie_file
+        if not path:
+            raise NodeError("cookie_file", "it belongs to no group, and there is no cluster.cookie_file")
+        try:
+            return read_cookie(path, "cluster.cookie_file")
+        except ConfigError as error:
+            raise NodeError("cookie_file", str(error)) from None
+
+    @property
+    def _max_age(self) -> float:
+        assert self._prepared is not None, "nobody asks without a configuration"
+        return float(self._prepared.section.max_age)
+
+    def _namings(self, group: Group) -> dict[str, Naming]:
+        """Who is named for a group, by whom."""
+        return self._lists(group)[1]
+
+    def _members(self, group: Group) -> list[str]:
+        """The nodes of a group, of those that its sources name."""
+        return self._lists(group)[2]
+
+    def _lists(self, group: Group) -> tuple[object, dict[str, Naming], list[str]]:
+        """The same, made once for all nodes of the group as long as nothing changes."""
+        assert self._prepared is not None, "joiners end with the configuration"
+        kept = self._named.get(group.name)
+        if kept is None or kept[0] != self.version:
+            named = self._roster.named(group.sources, self._clock(), self._max_age)
+            kept = self.version, named, self._prepared.groups.members(group, named)
+            self._named[group.name] = kept
+        return kept
+
+
+def _kind(section: SourceSection) -> str:
+    kind = section.__struct_config__.tag
+    assert isinstance(kind, str), "each kind has a tag"
+    return kind
