@@ -1,12 +1,14 @@
-"""The command that is about clusters: ``epmdless cluster``."""
+"""The commands that are about clusters: ``epmdless cluster`` and ``epmdless demo cluster``."""
 
 from __future__ import annotations
 
 import contextlib
+from typing import Literal
 
 import click
 
 from epmdless.cli.options import CONFIG_OPTION, JSON_OPTION, SOCKET_OPTION
+from epmdless.cli.relay import demo
 
 
 @click.command()
@@ -33,3 +35,35 @@ def cluster(watch: bool, as_json: bool, socket_path: str | None, config_file: st
             looking.watch_json(client)
         else:
             looking.watch(client, show.console())
+
+
+@demo.command("cluster")
+@click.option(
+    "--for",
+    "--seconds",
+    "seconds",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="Stop by itself so long after all nodes are joined.",
+)
+@click.option(
+    "--nodes", "count", type=click.IntRange(2, 100), default=4, show_default=True, help="How many nodes."
+)
+@click.option(
+    "--source",
+    type=click.Choice(["file", "epmd"]),
+    default="file",
+    show_default=True,
+    help="What names them: a file that grows, or what EPMD lists.",
+)
+@click.option("--otp-erl", metavar="PATH", help="The `erl` to run (default: the one in PATH).")
+def demo_cluster(
+    seconds: float | None, count: int, source: Literal["file", "epmd"], otp_erl: str | None
+) -> None:
+    """Join plain Erlang nodes on this machine, and have them hash web pages together, until Ctrl-C.
+
+    The exit status is 0; 1 if a node was not joined, or a digest was wrong.
+    """
+    from epmdless.cli import demo_cluster as showing
+
+    showing.run(seconds, otp_erl, count, source)

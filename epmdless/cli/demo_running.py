@@ -66,7 +66,7 @@ class Running:
         """Start a program; its output goes to a file. Its session is its own: Ctrl-C is for us alone."""
 
         def start() -> None:
-            with self._log(name).open("wb") as log:
+            with self.log(name).open("wb") as log:
                 process = subprocess.Popen(  # noqa: S603 - this interpreter, or the `erl` that was asked for
                     argv,
                     stdin=subprocess.PIPE,
@@ -109,7 +109,7 @@ class Running:
 
     def said_ready(self, name: str) -> bool:
         """Whether a node has said that it is ready."""
-        return "ready\n" in self._log(name).read_text(errors="replace")
+        return "ready\n" in self.log(name).read_text(errors="replace")
 
     def check(self) -> None:
         """See that every program lives.
@@ -144,11 +144,12 @@ class Running:
             "PYTHONPATH": str(Path(epmdless.__file__).parent.parent),
         }
 
-    def _log(self, name: str) -> Path:
+    def log(self, name: str) -> Path:
+        """The file with what a program says."""
         return self._folder / f"{name}.log"
 
     def _tail(self, name: str) -> str:
-        log = self._log(name)
+        log = self.log(name)
         said = log.read_text(errors="replace")[-LOG_TAIL:].strip() if log.exists() else ""
         return f"; it said:\n{said}" if said else ""
 

@@ -135,12 +135,12 @@ def loopback_world(reason: str) -> World:
     """
     near, stand_in, far = hosts = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
     with ExitStack() as held:
-        plan = Plan(near, stand_in, near, far, _free_port(hosts, held), _free_port(hosts, held))
+        plan = Plan(near, stand_in, near, far, free_port(hosts, held), free_port(hosts, held))
     here = Here()
     return World(plan, f"loopback addresses of this machine ({reason})", here, here, here)
 
 
-def _free_port(hosts: tuple[str, ...], held: ExitStack) -> int:
+def free_port(hosts: tuple[str, ...], held: ExitStack) -> int:
     """Bind a port that is free on all these addresses."""
     for _ in range(ATTEMPTS):
         port = 0

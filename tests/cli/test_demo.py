@@ -1,6 +1,5 @@
 """`epmdless demo` with real nodes: what it shows, how it ends, and that nothing is left of it."""
 
-import contextlib
 import os
 import re
 import signal
@@ -17,6 +16,7 @@ from epmdless.cli.demo_zones_world import FIRST_B, dial, make_zones
 from epmdless.cli.namespaces import Namespace, NamespaceError
 from epmdless.errors import EpmdlessError
 from tests.cli.command import complaint, printed
+from tests.cli.demos import BOOT_WITHIN, END_WITHIN, children, processes, processes_of
 from tests.support.deadline import eventually
 from tests.support.namespaces import require_namespaces
 from tests.support.process import Program, run
@@ -24,9 +24,6 @@ from tests.support.tools import PYTHON, clean_env, require
 
 COMMAND = [PYTHON, "-m", "epmdless", "demo", "relay"]
 ZONES = [PYTHON, "-m", "epmdless", "demo", "zones"]
-
-BOOT_WITHIN = 40.0
-END_WITHIN = 20.0
 
 
 @pytest.fixture
@@ -36,21 +33,6 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     yield tmp_path
     assert list(tmp_path.iterdir()) == []
     assert processes_of(tmp_path) == []
-
-
-def processes_of(folder: Path) -> list[int]:
-    """The processes that have the folder in their environment."""
-    return list(_processes("environ", str(folder).encode()))
-
-
-def _processes(file: str, wanted: bytes) -> Iterator[int]:
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) != os.getpid():
-            try:
-                if wanted in (entry / file).read_bytes():
-                    yield int(entry.name)
-            except OSError:
-                pass  # it has ended, or is another user's
 
 
 @contextmanager
@@ -77,17 +59,6 @@ def shown_to_its_end(folder: Path, *flags: str, command: Sequence[str] = COMMAND
 def last_table(text: str) -> list[list[str]]:
     """The words of the last table's lines, without its titles."""
     return [line.split() for line in text.rpartition("LINK")[2].splitlines()[1:]]
-
-
-def children(program: Program, word: str) -> list[int]:
-    """The demonstration's own programs that have this word in their command line."""
-    pid = program.pid
-    listed = Path(f"/proc/{pid}/task").glob("*/children")
-    found = set[int]()
-    for task in listed:
-        with contextlib.suppress(OSError):  # a thread that has ended meanwhile
-            found |= set(map(int, task.read_text().split()))
-    return sorted(found & set(_processes("cmdline", word.encode())))
 
 
 # What it shows
@@ -157,8 +128,8 @@ def test_the_cookie_is_in_a_file_of_ours_alone(folder: Path) -> None:
         assert cookie.parent.stat().st_mode & 0o777 == 0o700
         secret = cookie.read_bytes()
         assert len(secret) == 32
-        assert list(_processes("cmdline", secret)) == []
-        assert list(_processes("environ", secret)) == []
+        assert list(processes("cmdline", secret)) == []
+        assert list(processes("environ", secret)) == []
 
 
 # How it ends
