@@ -47,7 +47,7 @@ _UNUSED = Atom("")
 
 
 class Operation(IntEnum):
-    """The control messages that are sent or understood here."""
+    """The control messages that are sent or understood here; SPAWN_REQUEST is not understood."""
 
     SEND = 2
     REG_SEND = 6
@@ -56,6 +56,9 @@ class Operation(IntEnum):
     PAYLOAD_MONITOR_P_EXIT = 28
     SPAWN_REQUEST = 29
     SPAWN_REPLY = 31
+
+
+_UNDERSTOOD = frozenset(Operation) - {Operation.SPAWN_REQUEST}
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +114,10 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Ignored:
-    """Any other operation: links, monitors, exits and whatever a later release adds. A node may say them
-    unasked, and none needs an answer from a node without processes."""
+    """Any other operation: links, monitors, exits, spawn requests, and whatever a later release adds.
+
+    A node may say them unasked. Whoever waits for an answer there waits until the link ends.
+    """
 
     operation: int
 
@@ -183,7 +188,7 @@ def decode_payload(payload: bytes) -> Event:
             return Sent(to, _message(payload, end))
         case (Operation.REG_SEND, _, _, Atom() as to_name):
             return Sent(to_name, _message(payload, end))
-        case (int() as operation, *_) if operation not in tuple(Operation):
+        case (int() as operation, *_) if operation not in _UNDERSTOOD:
             return Ignored(operation)
     raise RemoteProtocolError("control", f"a control message of {len(control)} elements")
 
