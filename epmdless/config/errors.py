@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 
+from epmdless.names import printable
+
 _AT = re.compile(r"(?P<problem>.*?)(?: - at `(?P<path>[^`]*)`)?", re.DOTALL)
 _STEP = re.compile(r"\[(?P<index>\d+)\]|(?P<key>[^.\[]+)")
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
@@ -42,8 +44,18 @@ def explain(
     :param tables: what was decoded: in a table with a kind, that kind's keys are allowed.
     :param convert: decodes a part of it again, to a type.
     :returns: the dotted key, an item of a list as ``relay.route[1]``, counted from 0; and the problem
-        with what is allowed.
+        with what is allowed. Each is one line, whatever the file holds.
     """
+    key, problem = _explained(error, root, tables, convert)
+    return printable(key), printable(problem)
+
+
+def _explained(
+    error: msgspec.ValidationError,
+    root: type,
+    tables: Mapping[str, Any],
+    convert: Callable[[Any, type], object],
+) -> tuple[str, str]:
     message = str(error)
     match = _AT.fullmatch(message)
     problem, path = (match["problem"], match["path"]) if match else (message, None)

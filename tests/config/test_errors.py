@@ -23,6 +23,11 @@ def mistake(text: str) -> ConfigError:
         ("x = 1", "x", "epmd, resolve, relay, gateway, hop, cluster, control, metrics, log"),
         ("epmd.lisen = []", "epmd.lisen", "listen, packet_timeout, relaxed_command_check, access"),
         ("epmd.'weird key' = 1", "epmd.weird key", "listen, packet_timeout, relaxed_command_check, access"),
+        (
+            r'epmd."a\nb" = 1',
+            r"epmd.a\nb",
+            "listen, packet_timeout, relaxed_command_check, access",
+        ),
         ("epmd.access.kill = []", "epmd.access.kill", "lookup, names"),
         ("metrics.port = 1", "metrics.port", "listen"),
         ("log.file = 'x'", "log.file", "level, format"),
