@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from epmdless.cli.cluster_views import NodeView, PeerView, SourceView
 from epmdless.cli.links_table import duration
+from epmdless.cluster.trouble import REASONS
 
 SOURCE_REASONS: Mapping[str, str] = {
     "timeout": "it does not answer in time",
@@ -19,40 +20,48 @@ SOURCE_REASONS: Mapping[str, str] = {
     "malformed": "its answer cannot be read",
     "too_many": "it names more nodes than can be right",
     "failed": "it failed",
-    "internal": "a fault of epmdless: the log has more",
+    "internal": "a fault of epmdless: its log has more",
 }
 
 NODE_REASONS: Mapping[str, str] = {
-    "cookie": "the node refuses our cookie: is cookie_file its cookie?",
-    "other_name": "a node of another name answers on its port",
-    "not_registered": "its EPMD does not know it: has it ended?",
+    "cookie_file": "the cookie file cannot be read",
     "no_address": "its host has no address: look at DNS",
-    "epmd_unreachable": "its EPMD does not answer",
     "unreachable": "nothing answers on its port: has it ended?",
+    "epmd_unreachable": "its EPMD does not answer: does it run?",
+    "not_registered": "its EPMD does not know it: has it ended?",
     "port_unreachable": "nothing answers on its port: has it ended?",
-    "refused": "the node does not let us connect: does it use TLS distribution?",
-    "not_allowed": "the node does not let us connect: net_kernel:allow/1 there?",
-    "alive": "the node has another connection of our name",
+    "not_allowed": "the node does not let us connect: is there a net_kernel:allow/1?",
+    "taken": "the node has connections under all names of ours: does another epmdless join it?",
+    "other_name": "another node answers in its place: is its name right?",
+    "cookie": "the node refuses our cookie: is cookie_file its cookie?",
+    "protocol": "what answers is no node",
+    "tls": "the node speaks TLS, which we do not",
     "timeout": "the node does not answer in time: does it hang?",
-    "closed": "the node ended the connection",
-    "protocol": "what answers speaks another protocol: TLS distribution?",
-    "no_cookie": "no cookie is known for it: set cookie_file",
-    "internal": "a fault of epmdless: the log has more",
+    "closed": "the node ended the connection: its log may say why",
+    "too_many": "the node was told as many names as a node ever is: do sources make up names?",
+    "shortage": "we had no room for the connection: look at the limit of open files",
+    "failed": "a call in the node failed",
+    "internal": "a fault of epmdless: its log has more",
 }
 
 PEER_REASONS: Mapping[str, str] = {
-    "cookie": "the two nodes have different cookies",
-    "other_name": "a node of another name answers on its port",
-    "not_registered": "its EPMD does not know it: does it run?",
     "no_address": "its host has no address: look at DNS",
-    "epmd_unreachable": "its EPMD does not answer: does it run, is port 4369 open?",
-    "port_unreachable": "its port does not answer: is a firewall between?",
-    "unreachable": "it cannot be reached: is a firewall between?",
+    "unreachable": "it cannot be reached: does it run, is a firewall between?",
+    "epmd_unreachable": "its EPMD does not answer: does it run, is its port open?",
+    "not_registered": "its EPMD does not know it: does it run?",
+    "port_unreachable": "its EPMD knows it, its port does not answer: is a firewall between?",
+    "not_allowed": "it does not let the node connect: is there a net_kernel:allow/1?",
+    "other_name": "another node answers in its place: is its name right?",
+    "cookie": "it has another cookie",
+    "protocol": "what answers is no node",
+    "tls": "it speaks TLS, the node does not",
+    "timeout": "it does not answer in time: is a firewall between?",
+    "closed": "the connection to the node ended meanwhile",
     "refused": "the node could not connect to it (cookie? TLS?)",
-    "not_allowed": "it does not let the node connect: net_kernel:allow/1 there?",
-    "timeout": "the attempt took too long: is a firewall between?",
-    "node": "we cannot talk to the local node",
-    "internal": "a fault of epmdless: the log has more",
+    "too_many": "the node was told as many names as a node ever is: do sources make up names?",
+    "shortage": "we had no room to look at it: look at the limit of open files",
+    "failed": "the call in the node failed",
+    "internal": "a fault of epmdless: its log has more",
 }
 
 
@@ -79,6 +88,6 @@ def of_peer(peer: PeerView) -> str:
 
 def _sentence(table: Mapping[str, str], reason: str | None, detail: str | None) -> str:
     said = table.get(reason, reason) if reason else ""
-    if not detail:
+    if not detail or detail == REASONS.get(reason or ""):  # it says no more than the word does
         return said
     return f"{said} ({detail})" if said else detail

@@ -65,12 +65,12 @@ NODES = (
 )
 PEERS = (
     *(Column("NODE", "dim"), Column("PEER", "bold"), Column("STATE"), Column("SOURCES")),
-    *(Column("SEEN", numeric=True), Column("TRIES", numeric=True), Column("NEXT", numeric=True)),
+    *(Column("NAMED", numeric=True), Column("TRIES", numeric=True), Column("NEXT", numeric=True)),
     Column("WHY", folds=True),
 )
-"""SEEN: how long ago a source last named it; TRIES: attempts to connect it; NEXT: the time to the next."""
+"""NAMED: for how long a source has named it; TRIES: attempts to connect it; NEXT: the time to the next."""
 
-LEFT_OUT_FIRST = ("KIND", "TRIES", "SINCE", "OTP", "NEXT", "SOURCES", "SEEN")
+LEFT_OUT_FIRST = ("KIND", "TRIES", "SINCE", "OTP", "NEXT", "SOURCES", "NAMED")
 """Columns that go, one after the other, until a narrow terminal can show the others whole."""
 
 
@@ -83,7 +83,7 @@ def tables(sample: ClusterSample, console: Console, max_rows: int = MAX_ROWS) ->
     if sample.wanted_ready:
         parts += [_readiness(sample), ""]
     parts.append(_sources(sample.sources, console))
-    for group in sorted(sample.groups, key=lambda group: group.name):
+    for group in sorted(sample.groups, key=lambda group: (group.name is None, group.name)):
         parts += ["", *_group(group, console, max_rows)]
     return parts
 
@@ -134,7 +134,8 @@ def _sources(sources: Iterable[SourceView], console: Console) -> RenderableType:
 
 
 def _group(group: GroupView, console: Console, max_rows: int) -> list[RenderableType]:
-    heading = Text(f"group {printable(group.name)}", style="bold")
+    name = "in no group" if group.name is None else f"group {printable(group.name)}"
+    heading = Text(name, style="bold")
     if not group.nodes:
         return [heading.append(": no local node", style="not bold dim")]
     pairs = sorted(group.pairs(), key=_by_name)

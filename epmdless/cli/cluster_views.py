@@ -33,7 +33,7 @@ class SourceView(msgspec.Struct, frozen=True):
 class PeerView(msgspec.Struct, frozen=True):
     """A node that a local node shall be connected to, or was.
 
-    `sources` named it, the last time `seen` ago. `next_attempt` is so far ahead.
+    `sources` name it, the first of them since `seen`. `next_attempt` is so far ahead.
     """
 
     name: str
@@ -62,9 +62,10 @@ class NodeView(msgspec.Struct, frozen=True):
 
 
 class GroupView(msgspec.Struct, frozen=True):
-    """Local nodes that are joined with the same peers."""
+    """Local nodes that are joined with the same peers; `name` None: those that belong to no group, or of
+    which it is not known yet."""
 
-    name: str
+    name: str | None
     nodes: tuple[NodeView, ...] = ()
 
     def pairs(self) -> Iterator[tuple[NodeView, PeerView]]:

@@ -15,6 +15,7 @@ from epmdless.cli import cluster, cluster_reasons, cluster_table
 from epmdless.cli.cluster_views import ClusterSample
 from epmdless.cli.control import ControlClient
 from epmdless.cli.links import INTERVAL
+from epmdless.cluster.trouble import REASONS
 from epmdless.errors import EpmdlessError, RemoteProtocolError
 from tests.cli.command import as_json, complaint, epmdless, printed
 from tests.cli.control_servers import FakeCluster, FakeLinks, View, answering, serving
@@ -100,7 +101,7 @@ def test_sources_nodes_and_peers_stand_one_below_the_other() -> None:
         ["NODE", "STATE", "OTP", "SINCE", "PEERS", "WHY"],
         ["app-9001@b1", "linked", "25", "1m01s", "1/2", "-"],
         [],
-        ["NODE", "PEER", "STATE", "SOURCES", "SEEN", "TRIES", "NEXT", "WHY"],
+        ["NODE", "PEER", "STATE", "SOURCES", "NAMED", "TRIES", "NEXT", "WHY"],
         ["app-9001@b1", "app@10.0.0.7", "connected", "names", "3s", "1", "-", "-"],
         [
             *("app-9001@b1", "app@10.0.0.8", "failing", "names,", "file", "3s", "4", "8s"),
@@ -117,6 +118,12 @@ def test_all_is_sorted_but_the_sources_whose_order_means_something() -> None:
     assert [each[0] for each in shown[1:3]] == ["z", "a"]
     assert shown[4:6] == [["group", "db:", "no", "local", "node"], []]
     assert [each[:2] for each in shown[-3:]] == [["y@1", "c@1"], ["z@1", "a@1"], ["z@1", "b@1"]]
+
+
+def test_nodes_of_no_group_come_last() -> None:
+    groups = [{"name": None, "nodes": [node()]}, {"name": "web", "nodes": []}]
+    shown = words(document(groups=groups))
+    assert [shown[3][:2], shown[5]] == [["group", "web:"], ["in", "no", "group"]]
 
 
 def test_hidden_connections_are_told_apart() -> None:
@@ -183,6 +190,7 @@ def test_a_source_that_does_not_know_says_since_when_and_what_is_done_meanwhile(
             "port 9001: refused",
             "nothing answers on its port: has it ended? (port 9001: refused)",
         ),
+        ("cookie", REASONS["cookie"], "the node refuses our cookie: is cookie_file its cookie?"),
         ("later_word", None, "later_word"),
         ("later_word", "more", "later_word (more)"),
         (None, "more", "more"),
@@ -207,6 +215,11 @@ def test_why_a_node_cannot_be_told_is_said_in_words(
 )
 def test_why_a_peer_is_not_connected_is_said_in_words(reason: str | None, said: str) -> None:
     assert lines(document(node(failing("a@1", reason))))[-1].endswith(f"  8s  {said}")
+
+
+def test_every_reason_that_there_is_has_a_sentence() -> None:
+    assert set(cluster_reasons.NODE_REASONS) == set(REASONS) - {"refused"}
+    assert set(cluster_reasons.PEER_REASONS) == set(REASONS) - {"cookie_file", "taken"}
 
 
 @pytest.mark.parametrize("table", ["SOURCE_REASONS", "NODE_REASONS", "PEER_REASONS"])
@@ -281,7 +294,7 @@ def test_a_narrow_terminal_leaves_columns_out_and_cuts_none(width: int, left_out
 def test_a_sentence_is_folded_and_never_cut() -> None:
     found = screen(document(node(failing("app@10.0.0.7", "epmd_unreachable"))), width=60)
     assert " ".join(" ".join(found).split()).endswith(
-        "its EPMD does not answer: does it run, is port 4369 open?"
+        "its EPMD does not answer: does it run, is its port open?"
     )
 
 
