@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -46,25 +46,48 @@ def explain(
     :returns: the dotted key, an item of a list as ``relay.route[1]``, counted from 0; and the problem
         with what is allowed. Each is one line, whatever the file holds.
     """
-    key, problem = _explained(error, root, tables, convert)
+    key, problem = _explained(error, _Decoded(root, tables), convert)
     return printable(key), printable(problem)
 
 
+class _Decoded(NamedTuple):
+    """What was decoded, to which type.
+
+    :ivar name: of the table that a ``*`` in a key stands for.
+    """
+
+    root: type
+    tables: Mapping[str, Any]
+    name: str | None = None
+
+    def at(self, keys: str) -> tuple[list[Any], Any]:
+        """The types that a place can have, and what stands there.
+
+        On the way along dotted keys (``*`` = any value, ``[2]`` = an item) the tag of a table chooses among
+        several structures.
+        """
+        kinds = _flatten(msgspec.inspect.type_info(self.root))
+        value: Any = self.tables
+        for step in _STEP.finditer(keys):
+            kinds = _structures(kinds, value) or kinds
+            kinds = [inner for kind in kinds for inner in _flatten(_step(kind, step["key"]))]
+            key = self.name if step["key"] == "*" else step["key"]
+            value = value[int(step["index"])] if step["index"] else value.get(key, {})
+        return kinds, value
+
+
 def _explained(
-    error: msgspec.ValidationError,
-    root: type,
-    tables: Mapping[str, Any],
-    convert: Callable[[Any, type], object],
+    error: msgspec.ValidationError, decoded: _Decoded, convert: Callable[[Any, type], object]
 ) -> tuple[str, str]:
     message = str(error)
     match = _AT.fullmatch(message)
     problem, path = (match["problem"], match["path"]) if match else (message, None)
     keys = (path or "$").removeprefix("$").replace("[...]", ".*").lstrip(".")
-    name = _refused_name(keys, root, tables, convert)
+    name = _refused_name(keys, decoded, convert)
     shown = keys if name is None else keys.replace(".*", f".{quoted(name)}", 1)
     if isinstance(error.__cause__, SectionError):
         return _join(shown, error.__cause__.key), error.__cause__.problem
-    key, said = _read(problem, keys, root, tables, name)
+    key, said = _read(problem, keys, decoded._replace(name=name))
     return _join(shown, key), said
 
 
@@ -73,19 +96,19 @@ def quoted(name: str) -> str:
     return name if _BARE_KEY.fullmatch(name) else json.dumps(name)
 
 
-def _refused_name(
-    keys: str, root: type, tables: Mapping[str, Any], convert: Callable[[Any, type], object]
-) -> str | None:
+def _refused_name(keys: str, decoded: _Decoded, convert: Callable[[Any, type], object]) -> str | None:
     """The name of the table, of many with names of their own, that an error is about; None: of no such.
 
     The decoder keeps that name to itself: the first table that it refuses is the one.
     """
     parent, star, _ = keys.partition(".*")
-    kinds = _types_at(root, f"{parent}.*") if star else []
+    if not star:
+        return None
+    kinds, _ = decoded.at(f"{parent}.*")
     if not any(isinstance(kind, msgspec.inspect.StructType) for kind in kinds):
         return None
-    of_many: Mapping[str, Any] = _at(parent, tables)
-    return next((name for name, table in of_many.items() if _is_refused(table, kinds, convert)), None)
+    _, named = decoded.at(parent)
+    return next((name for name, table in named.items() if _is_refused(table, kinds, convert)), None)
 
 
 def _is_refused(table: Any, kinds: list[Any], convert: Callable[[Any, type], object]) -> bool:
@@ -108,18 +131,16 @@ def _structures(kinds: list[Any], table: Any) -> list[Any]:
     ]
 
 
-def _read(
-    problem: str, keys: str, root: type, tables: Mapping[str, Any], name: str | None
-) -> tuple[str, str]:
+def _read(problem: str, keys: str, decoded: _Decoded) -> tuple[str, str]:
     """Read a decoder's problem: the key below `keys` that it is about, and what to say of it."""
     if unknown := _UNKNOWN.fullmatch(problem):
-        return unknown[1], "unknown key" + _allowed(_keys_at(root, keys, tables, name))
+        return unknown[1], "unknown key" + _allowed(_keys_at(keys, decoded))
     if missing := _MISSING.fullmatch(problem):
-        choices = _choices_at(root, _join(keys, missing[1]))
+        choices = _choices_at(_join(keys, missing[1]), decoded)
         return missing[1], "this key is required" + _allowed(choices)
     if invalid := _INVALID.fullmatch(problem):
         shown = invalid["value"] or "this"
-        return "", f"{shown} is not one of the choices" + _allowed(_choices_at(root, keys))
+        return "", f"{shown} is not one of the choices" + _allowed(_choices_at(keys, decoded))
     return "", problem[:1].lower() + problem[1:]
 
 
@@ -131,45 +152,25 @@ def _allowed(choices: list[str]) -> str:
     return f"; allowed: {', '.join(choices)}" if choices else ""
 
 
-def _keys_at(root: type, keys: str, tables: Mapping[str, Any], name: str | None) -> list[str]:
+def _keys_at(keys: str, decoded: _Decoded) -> list[str]:
     """The keys of the structure at this place."""
-    found = _structures(_types_at(root, keys), _at(keys, tables, name))
+    found = _structures(*decoded.at(keys))
     names = [kind.tag_field for kind in found if kind.tag_field]
     names += [field.encode_name for kind in found for field in kind.fields]
     return list(dict.fromkeys(names))
 
 
-def _at(keys: str, tables: Mapping[str, Any], name: str | None = None) -> Any:
-    """What was decoded at this place.
-
-    :param name: of the table that a ``*`` stands for.
-    """
-    table: Any = tables
-    for step in _STEP.finditer(keys):
-        key = name if step["key"] == "*" else step["key"]
-        table = table[int(step["index"])] if step["index"] else table.get(key, {})
-    return table
-
-
-def _choices_at(root: type, keys: str) -> list[str]:
+def _choices_at(keys: str, decoded: _Decoded) -> list[str]:
     """The literal values that this place takes."""
     choices: list[str] = []
-    for kind in _types_at(root, keys):
+    for kind in decoded.at(keys)[0]:
         if isinstance(kind, msgspec.inspect.LiteralType):
             choices += [str(value) for value in kind.values]
     parent, _, last = keys.rpartition(".")
-    for kind in _types_at(root, parent):
+    for kind in decoded.at(parent)[0]:
         if isinstance(kind, msgspec.inspect.StructType) and kind.tag_field == last:
             choices.append(str(kind.tag))
     return choices
-
-
-def _types_at(root: type, keys: str) -> list[Any]:
-    """Walk from the root along dotted keys (``*`` = any value, ``[2]`` = an item), through unions."""
-    kinds = _flatten(msgspec.inspect.type_info(root))
-    for step in _STEP.finditer(keys):
-        kinds = [inner for kind in kinds for inner in _flatten(_step(kind, step["key"]))]
-    return kinds
 
 
 def _step(kind: Any, key: str | None) -> Any:
