@@ -5,7 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from epmdless.errors import EpmdlessError
-from epmdless.names import MAX_NAME_CHARACTERS, NodeName, is_listable, is_transient
+from epmdless.names import (
+    MAX_NAME_CHARACTERS,
+    NodeName,
+    is_alive_name,
+    is_listable,
+    is_node_name,
+    is_transient,
+)
+from epmdless.wire.handshake import is_name
 
 FOUR_BYTES = "\U0001f300"
 
@@ -50,6 +58,32 @@ def test_a_printable_name_is_listable(alive: str) -> None:
 )
 def test_white_space_and_control_characters_are_not_listable(gap: str) -> None:
     assert not any(map(is_listable, [gap, f"{gap}app", f"a{gap}b", f"app{gap}"]))
+
+
+@pytest.mark.parametrize("name", ["a@b", "app-9001@b1.internal", "имя@fd00::1", f"a@{'b' * 253}"])
+def test_a_whole_name_is_two_parts_of_255_characters(name: str) -> None:
+    assert is_node_name(name)
+    assert is_alive_name(name.partition("@")[0])
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "a", "@", "@b", "a@", "a@b@c", "a b@c", "a@b c", "a@b\n", "a@b\0", "a@b\u200b", f"a@{'b' * 254}"],
+)
+def test_what_no_node_can_be_called_is_no_whole_name(name: str) -> None:
+    assert not is_node_name(name)
+
+
+@pytest.mark.parametrize("text", ["", "a@b", "@", "a b", "a\0", "a" * 256])
+def test_what_cannot_stand_before_the_at_is_no_alive_name(text: str) -> None:
+    assert not is_alive_name(text)
+
+
+@given(st.text(st.sampled_from("ab@. \t\0é\xa0"), max_size=6) | st.text())
+def test_a_whole_name_is_one_that_nodes_take_for_a_name(text: str) -> None:
+    if is_node_name(text):
+        assert is_name(text)
+        assert NodeName.parse(text) == NodeName(*text.split("@"))
 
 
 @given(st.text())

@@ -11,6 +11,26 @@ from tests.cli.command import as_json, complaint, printed
 SAMPLE: Final = "[resolve]\nchain = ['static']\n[resolve.static]\ncouchdb = 9100\n"
 
 
+CLUSTER: Final = """
+[cluster]
+cookie_file = "/etc/epmdless/cookie"
+[cluster.source.dns]
+kind = "dns"
+basename = "shop"
+addresses = ["shop.internal"]
+[cluster.source."b1.list"]
+kind = "static"
+nodes = ["shop@b1.internal"]
+[cluster.group.shop]
+nodes = ["shop-*"]
+[cluster.group.stock]
+nodes = ["stock-*"]
+[[cluster.link]]
+groups = ["shop", "stock"]
+nodes = ["*-9001"]
+"""
+
+
 @pytest.fixture
 def sample(tmp_path: Path) -> Path:
     path = tmp_path / "sample.toml"
@@ -96,3 +116,55 @@ def test_routes_are_shown_as_they_are_written(tmp_path: Path) -> None:
     copy = tmp_path / "copy.toml"
     copy.write_text(said)
     assert tomllib.loads(printed("config", "show", "--config", copy)) == shown
+
+
+def test_a_cluster_is_checked_and_shown(tmp_path: Path) -> None:
+    joined = tmp_path / "joined.toml"
+    joined.write_text(CLUSTER)
+    assert printed("config", "check", joined) == f"{joined}: ok\n"
+    said = printed("config", "show", "--config", joined)
+    assert '\n[cluster.source."b1.list"]\nkind = "static"\n' in said
+    shown = tomllib.loads(said)
+    assert shown["cluster"]["source"]["dns"]["poll"] == "5s"
+    assert shown["cluster"]["link"] == [{"groups": ["shop", "stock"], "nodes": ["*-9001"]}]
+    assert shown == as_json("config", "show", "--config", joined)
+    copy = tmp_path / "copy.toml"
+    copy.write_text(said)
+    assert tomllib.loads(printed("config", "show", "--config", copy)) == shown
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "said"),
+    [
+        ('"dns"', '"consul"', "cluster.source.dns.kind: 'consul' is not one of the choices; allowed: static"),
+        (
+            '["shop.internal"]',
+            "[]",
+            "cluster.source.dns.addresses: nothing to ask for: needs at least one of",
+        ),
+        (
+            '"shop@b1.internal"',
+            '"shop"',
+            "cluster.source.\"b1.list\".nodes[0]: 'shop' is not a node's whole name",
+        ),
+        (
+            '["shop", "stock"]',
+            '["shop", "b2"]',
+            "cluster.link[0].groups[1]: 'b2' is no group; allowed: shop, stock",
+        ),
+        ('"/etc/epmdless/cookie"', '"secret"', "cluster.cookie_file: this is not an absolute path"),
+        (
+            'cookie_file = "/etc/epmdless/cookie"',
+            "",
+            "cluster.cookie_file: missing: to join nodes, epmdless needs",
+        ),
+    ],
+)
+def test_a_mistake_in_a_cluster_is_status_2_with_its_key(
+    tmp_path: Path, right: str, wrong: str, said: str
+) -> None:
+    path = tmp_path / "bad.toml"
+    assert right in CLUSTER
+    path.write_text(CLUSTER.replace(right, wrong, 1))
+    assert complaint(2, "config", "check", path).startswith(f"{path}: {said}")
+    assert complaint(2, "config", "show", "--config", path).startswith(f"{path}: {said}")
