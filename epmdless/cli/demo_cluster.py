@@ -29,7 +29,7 @@ LOOK_SECONDS = 0.25
 """Between two pictures."""
 
 JOIN_SECONDS = 30.0
-"""For the last node to be joined, once it is up: it takes one or two."""
+"""For the next node to come up, or for the last one to be joined: either takes one or two."""
 
 
 def run(seconds: float | None, erl: str | None, count: int, source: Kind) -> None:
@@ -75,7 +75,7 @@ class Showing:
         self._pause = pause
         self._heading = _explanation(programs, port)
         self._whole_since: float | None = None
-        self._started_at: float | None = None
+        self._grown_at = clock()
 
     def run(self, seconds: float | None) -> None:
         """Show everything, to its end. Raises EpmdlessError, see the function."""
@@ -99,7 +99,8 @@ class Showing:
         live = Live(console=self._console, auto_refresh=False) if self._console.is_terminal else nullcontext()
         with live as shown:
             while True:
-                self._programs.grow()
+                if self._programs.grow():
+                    self._grown_at = self._clock()
                 self._look(self._clock() - start)
                 if shown is not None:
                     shown.update(self._picture(), refresh=True)
@@ -119,12 +120,10 @@ class Showing:
 
     def _is_over(self, seconds: float | None, now: float) -> bool:
         """Whether the time is up: that for showing, or that for joining."""
-        if self._started_at is None and self._programs.are_started:
-            self._started_at = now
         if self._whole_since is None and self._cluster.is_whole:
             self._whole_since = now
         if self._whole_since is None:
-            return self._started_at is not None and now - self._started_at >= JOIN_SECONDS
+            return now - self._grown_at >= JOIN_SECONDS
         return seconds is not None and now - self._whole_since >= seconds
 
     def _picture(self) -> RenderableType:

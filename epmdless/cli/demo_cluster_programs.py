@@ -94,11 +94,6 @@ class ClusterPrograms:
         self._named = 0
         self._read = 0
 
-    @property
-    def are_started(self) -> bool:
-        """Whether the last of them is up, and named."""
-        return self._named == len(self.nodes)
-
     def start(self) -> None:
         """Start the server.
 
@@ -121,17 +116,20 @@ class ClusterPrograms:
         """
         return ControlClient([self.control_path]).cluster().sample
 
-    def grow(self) -> None:
+    def grow(self) -> bool:
         """Go a step on: name a node that has come up, and start the next.
 
+        :returns: whether there was a step to go.
         :raises EpmdlessError: a program ended.
         """
         self.running.check()
+        before = self._named, self._started
         if self._named < self._started and self.running.said_ready(self.nodes[self._named]):
             self._name(self._named + 1)
         if self._started < len(self.nodes) and self._started == self._named:
             self._start_node(self.nodes[self._started])
             self._started += 1
+        return before != (self._named, self._started)
 
     def lines(self) -> list[str]:
         """What the first node has said since the last look, in whole lines."""

@@ -188,13 +188,11 @@ def test_nodes_come_up_one_after_the_other_and_are_named_then(
     ready: set[str] = set()
     monkeypatch.setattr(programs.running, "said_ready", ready.__contains__)
     for up in range(3):
-        programs.grow()
-        programs.grow()
+        assert [programs.grow(), programs.grow()] == [True, False]
         assert started == list(NODES[: up + 1])
-        assert not programs.are_started
+        assert (tmp_path / "nodes.txt").exists() == (up > 0)
         ready.add(NODES[up])
-    programs.grow()
-    assert programs.are_started
+    assert [programs.grow(), programs.grow()] == [True, False]
     assert (tmp_path / "nodes.txt").read_text().split() == list(NODES)
 
 
@@ -208,15 +206,15 @@ class FakePrograms:
         self.nodes = NODES
         self.source = "file"
         self.control_path = Path("/control.sock")
-        self.are_started = True
         self._samples = samples
         self._lines = lines
 
     def start(self) -> None:
         """Nothing."""
 
-    def grow(self) -> None:
-        """Nothing."""
+    def grow(self) -> bool:
+        """All run already."""
+        return False
 
     def lines(self) -> list[str]:
         said, self._lines = self._lines, []
