@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec import inspect
 
 from epmdless import config
 from epmdless.links.ends import MEANINGS
@@ -186,6 +187,29 @@ def test_every_key_and_every_metric_is_in_the_readme() -> None:
             assert key in README
     for metric in metrics.TABLE:
         assert f"`{metric.name}`" in README
+
+
+def sections(kind: inspect.Type) -> Iterator[inspect.StructType]:
+    """Every table that the configuration can hold."""
+    match kind:
+        case inspect.StructType():
+            yield kind
+            for field in kind.fields:
+                yield from sections(field.type)
+        case inspect.UnionType():
+            for each in kind.types:
+                yield from sections(each)
+        case inspect.DictType():
+            yield from sections(kind.value_type)
+        case inspect.VarTupleType():
+            yield from sections(kind.item_type)
+
+
+def test_every_key_of_every_table_stands_in_a_sample_or_in_the_text() -> None:
+    keys = {field.encode_name for each in sections(inspect.type_info(config.Config)) for field in each.fields}
+    assert {"packet_timeout", "from", "hosts_file", "token_file"} <= keys
+    for key in keys:
+        assert re.search(rf"\b{key} +=|`{key}\b|^\[.*\b{key}\b.*\]", README, re.MULTILINE), key
 
 
 def test_the_paths_of_the_units_are_those_of_the_readme() -> None:
