@@ -23,7 +23,11 @@ SOURCE_REASONS: Mapping[str, str] = {
     "internal": "a fault of epmdless: its log has more",
 }
 
+GUESS = " (cookie? TLS?)"
+"""Of why a node could not connect to another: said where nothing more is known."""
+
 NODE_REASONS: Mapping[str, str] = {
+    "left_out": "it is left alone: it belongs to no group, or is not among cluster.nodes",
     "cookie_file": "the cookie file cannot be read",
     "no_address": "its host has no address: look at DNS",
     "unreachable": "nothing answers on its port: has it ended?",
@@ -57,7 +61,7 @@ PEER_REASONS: Mapping[str, str] = {
     "tls": "it speaks TLS, the node does not",
     "timeout": "it does not answer in time: is a firewall between?",
     "closed": "the connection to the node ended meanwhile",
-    "refused": "the node could not connect to it (cookie? TLS?)",
+    "refused": f"the node could not connect to it{GUESS}",
     "too_many": "the node was told as many names as a node ever is: do sources make up names?",
     "shortage": "we had no room to look at it: look at the limit of open files",
     "failed": "the call in the node failed",
@@ -90,4 +94,6 @@ def _sentence(table: Mapping[str, str], reason: str | None, detail: str | None) 
     said = table.get(reason, reason) if reason else ""
     if not detail or detail == REASONS.get(reason or ""):  # it says no more than the word does
         return said
-    return f"{said} ({detail})" if said else detail
+    if not said:
+        return detail
+    return f"{said.removesuffix(GUESS)} ({detail})"

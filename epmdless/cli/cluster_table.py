@@ -41,6 +41,7 @@ CONNECTED = "connected"
 
 
 Pair = tuple[NodeView, PeerView]
+Rows = Sequence[Sequence[str | Text]]
 
 LEAST_TEXT = 24
 """Characters a line of a text that is folded: with less, a sentence takes a whole screen."""
@@ -150,7 +151,8 @@ def _group(group: GroupView, console: Console, max_rows: int) -> list[Renderable
     return parts
 
 
-def _nodes(nodes: Iterable[NodeView], console: Console) -> Table:
+def _nodes(nodes: Sequence[NodeView], console: Console) -> Table:
+    """OTP is left out where no node's release is known."""
     rows = [
         (
             *(node.name, _state(node.state), node.otp or UNKNOWN, _time(node.since)),
@@ -158,7 +160,9 @@ def _nodes(nodes: Iterable[NodeView], console: Console) -> Table:
         )
         for node in sorted(nodes, key=lambda node: node.name)
     ]
-    return _table(NODES, rows, console)
+    if any(node.otp for node in nodes):
+        return _table(NODES, rows, console)
+    return _table(*_without("OTP", NODES, rows), console)
 
 
 def _peers(pairs: Iterable[Pair], console: Console) -> Table:
@@ -202,21 +206,24 @@ def _counted(pairs: Iterable[Pair]) -> str:
 # Cells
 
 
-def _table(columns: Sequence[Column], rows: Sequence[Sequence[str | Text]], console: Console) -> Table:
+def _table(columns: Sequence[Column], rows: Rows, console: Console) -> Table:
     """A table; columns that would make a line too long are left out."""
     made = _made(columns, rows)
     unlimited = console.options.update(width=show.UNLIMITED_WIDTH)
     for title in LEFT_OUT_FIRST:
         if Measurement.get(console, unlimited, made).minimum <= console.width:
             break
-        kept = [at for at, column in enumerate(columns) if column.title != title]
-        columns = [columns[at] for at in kept]
-        rows = [[row[at] for at in kept] for row in rows]
+        columns, rows = _without(title, columns, rows)
         made = _made(columns, rows)
     return made
 
 
-def _made(columns: Iterable[Column], rows: Iterable[Sequence[str | Text]]) -> Table:
+def _without(title: str, columns: Sequence[Column], rows: Rows) -> tuple[Sequence[Column], Rows]:
+    kept = [at for at, column in enumerate(columns) if column.title != title]
+    return [columns[at] for at in kept], [[row[at] for at in kept] for row in rows]
+
+
+def _made(columns: Iterable[Column], rows: Rows) -> Table:
     made = Table(box=None, pad_edge=False, header_style="dim")
     for column in columns:
         made.add_column(
