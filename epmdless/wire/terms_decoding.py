@@ -119,10 +119,12 @@ class _Reader:
             raise RemoteProtocolError("limit", f"more than {self.limits.items} terms in a term")
 
     def atom(self) -> Atom:
-        """Read a term that has to be an atom."""
+        """Read a term that has to be an atom: nothing else is begun, so that nothing else can nest here."""
+        tag = self.data[self.position] if self.position < len(self.data) else None
+        if tag not in _ATOMS:
+            raise RemoteProtocolError("term", f"a term with tag {tag} where an atom belongs")
         term = self.term(0)
-        if not isinstance(term, Atom):
-            raise RemoteProtocolError("term", "another term where an atom belongs")
+        assert isinstance(term, Atom), "the tag said so"
         return term
 
     def reserve(self, size: int) -> None:
@@ -148,7 +150,7 @@ class _Reader:
     def uint8(self) -> int:
         """Read a number of 8 bits."""
         if self.position >= len(self.data):
-            raise RemoteProtocolError("term", "a term that is cut short")
+            raise RemoteProtocolError("term", "a term of 1 byte in 0")
         self.position += 1
         return self.data[self.position - 1]
 
@@ -297,10 +299,13 @@ def _fun(reader: _Reader, _depth: int) -> Opaque:
 def _export(reader: _Reader, _depth: int) -> Opaque:
     reader.atom()
     reader.atom()
-    if not isinstance(reader.term(0), int):
+    if reader.uint8() != Tag.SMALL_INTEGER:
         raise RemoteProtocolError("term", "an external fun without its arity")
+    reader.uint8()
     return Opaque("export")
 
+
+_ATOMS = frozenset({Tag.ATOM, Tag.SMALL_ATOM, Tag.ATOM_UTF8, Tag.SMALL_ATOM_UTF8})
 
 _READERS: Mapping[int, Callable[[_Reader, int], Term]] = {
     Tag.NEW_FLOAT: _float,

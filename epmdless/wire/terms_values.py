@@ -133,7 +133,7 @@ class Limits(NamedTuple):
     :param depth: how deep tuples, lists and maps may lie in each other. A stack trace in an exit reason needs
         about 8. Each level takes two calls in Python, which allows 1000.
     :param items: terms in the whole, the characters of strings among them. ``nodes()`` with 20,000 names, the
-        most that a source may name, takes little more than 20,000. Each takes some 100 bytes of memory.
+        most that a source may name, takes little more than 20,000. Each takes 60 to 220 bytes of memory.
     :param pairs: pairs of one map. Integers can be chosen so that their hashes collide, and then each key is
         compared with all before it.
     :param integer: bytes of a big integer. Integers in answers and in exit reasons are times, sizes and
