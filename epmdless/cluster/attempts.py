@@ -24,6 +24,9 @@ SHORTEST_PAUSE = 1.0
 LONGEST_PAUSE = 60.0
 """Seconds between attempts by the node: each may take it seven seconds, and fill its log."""
 
+LONGEST_PAUSE_REFUSED = 300.0
+"""The same where the peer is there and says no: each attempt is an error in the peer's log too."""
+
 LONGEST_LOOK = 10.0
 """Seconds between looks at a peer that its EPMD does not know (yet): a packet each way."""
 
@@ -80,14 +83,18 @@ class PeerState:
         width = spread(peers)
         self.due = now + width * chance + (0 if is_first else width + GRACE)
 
-    def found(self, now: float, peers: int, chance: float, *, connected: bool, is_first: bool) -> None:
-        """Take in whether the node is connected to it."""
-        if connected:
-            self.connected, self.error, self.failures = True, None, 0
-        elif self.connected:
-            self.connected = False
-            self._blind_at = now + BLIND_AFTER
-            self.wait_for_turn(now, peers, chance, is_first=is_first)
+    def is_due(self, now: float) -> bool:
+        """Whether it is time for an attempt."""
+        return not self.connected and not self.busy and self.due <= now
+
+    def joined(self) -> None:
+        """The node is connected to it."""
+        self.connected, self.error, self.failures = True, None, 0
+
+    def lost(self, now: float) -> None:
+        """The node is connected to it no longer."""
+        self.connected = False
+        self._blind_at = now + BLIND_AFTER
 
     def unseen(self, error: NodeError, now: float, chance: float) -> bool:
         """A look found nobody there.
@@ -102,7 +109,8 @@ class PeerState:
 
     def failed(self, error: NodeError, now: float, chance: float) -> None:
         """The node could not connect to it."""
-        self._failed(error, now, LONGEST_PAUSE, chance)
+        is_refused = error.reason == "refused"
+        self._failed(error, now, LONGEST_PAUSE_REFUSED if is_refused else LONGEST_PAUSE, chance)
 
     def _failed(self, error: NodeError, now: float, longest: float, chance: float) -> None:
         self.error = error

@@ -6,22 +6,24 @@ TLS, its own way to look up names) is as ever. We only say when, and look at wha
 
 from __future__ import annotations
 
+import heapq
 import random
 import time
-from collections.abc import Callable, Collection, Mapping
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Collection
+from typing import Any
 
 import trio
 
 from epmdless import metrics
 from epmdless.cluster.attempts import PeerState
-from epmdless.cluster.groups import Group, Want, connects_first
+from epmdless.cluster.groups import Group, connects_first
+from epmdless.cluster.guide import Guide, Link, Wants
 from epmdless.cluster.local_node import LocalNode
 from epmdless.cluster.trouble import NodeError
 from epmdless.log import Log
 from epmdless.metrics import Metrics
 from epmdless.names import printable
-from epmdless.wire.terms import Atom, Term
+from epmdless.wire.terms import Atom
 
 WATCH_SECONDS = 1.0
 """Between two looks at whom a node is connected to; also what keeps our connection from being silent."""
@@ -47,61 +49,10 @@ LONGEST_PAUSE = 30.0
 LONGEST_PAUSE_REFUSED = 300.0
 """The same where it refused our cookie or our name: each attempt is a warning in the node's log."""
 
-REFUSALS = frozenset({"cookie", "not_allowed"})
+REFUSALS = frozenset({"cookie", "not_allowed", "left_out"})
 
-
-class Link(Protocol):
-    """Our connection to a node, see :class:`epmdless.cluster.node_link.NodeLink`."""
-
-    @property
-    def name(self) -> str:
-        """The node's whole name."""
-
-    @property
-    def flags(self) -> int:
-        """What it said that it can do."""
-
-    async def serve(self) -> None:
-        """Read until the connection ends, and raise NodeError then."""
-
-    async def call(self, module: str, function: str, arguments: list[Term], seconds: float) -> Term:
-        """Call a function in the node. Raises NodeError."""
-
-    def close(self) -> None:
-        """Close the connection."""
-
-
-class Wants(NamedTuple):
-    """What a node is joined with, in force now.
-
-    :ivar group: None: it belongs to none, and is left alone.
-    """
-
-    group: Group | None
-    peers: tuple[Want, ...]
-
-
-class Guide(Protocol):
-    """What joiners ask of the cluster around them."""
-
-    @property
-    def version(self) -> object:
-        """Changes when wants may have changed."""
-
-    def wants(self, node: str) -> Wants:
-        """What a node is joined with."""
-
-    def gone(self) -> Mapping[str, float]:
-        """Names that are to be disconnected, and since when every source has stopped naming them."""
-
-    async def open(self, local: LocalNode) -> Link:
-        """Connect to a local node. Raises NodeError."""
-
-    async def look(self, name: str) -> object:
-        """See whether a peer is there. Raises NodeError."""
-
-    async def reason_against(self, name: str) -> NodeError:
-        """Say why a node could not connect to a peer."""
+ABOUT_THE_CALL = frozenset({"timeout", "failed"})
+"""Reasons that a call fails for while our connection to the node is well."""
 
 
 class Joiner:
@@ -135,8 +86,8 @@ class Joiner:
         self._wants = Wants(None, ())
         self._told: set[str] = set()
         self._dropped: dict[str, float] = {}
-        self._turns = trio.CapacityLimiter(CONNECTS_AT_ONCE)
         self._stir = trio.Event()
+        self._again = trio.Event()
 
     @property
     def name(self) -> str | None:
@@ -147,6 +98,11 @@ class Joiner:
     def is_linked(self) -> bool:
         """Whether we can talk to it."""
         return self._link is not None
+
+    @property
+    def is_left_out(self) -> bool:
+        """Whether it is none of those that are to be joined, as its whole name shows."""
+        return self.error is not None and self.error.reason == "left_out"
 
     @property
     def group(self) -> Group | None:
@@ -160,12 +116,16 @@ class Joiner:
 
     @property
     def connected(self) -> int:
-        """How many of them it is connected to."""
-        return sum(peer.connected for peer in self._peers.values())
+        """How many of them it is connected to; none, as long as we cannot ask."""
+        return sum(peer.connected for peer in self._peers.values()) if self.is_linked else 0
 
     def stir(self) -> None:
         """Something may have changed: look at once."""
         self._stir.set()
+
+    def try_again(self) -> None:
+        """What kept us from the node may have been mended: do not wait for the next attempt's time."""
+        self._again.set()
 
     async def run(self) -> None:
         """Keep it joined until cancelled."""
@@ -184,7 +144,9 @@ class Joiner:
         assert self.error is not None, "it ends by an error only"
         longest = LONGEST_PAUSE_REFUSED if self.error.reason in REFUSALS else LONGEST_PAUSE
         pause = min(SHORTEST_PAUSE * 2 ** min(failures, 16), longest)
-        await trio.sleep(pause * (1 - self._rng() / 2))
+        self._again = trio.Event()
+        with trio.move_on_after(pause * (1 - self._rng() / 2)):
+            await self._again.wait()
 
     def _note_error(self, error: NodeError) -> None:
         self._counts.count(metrics.CLUSTER_NODE_LINKS, error.reason)
@@ -226,18 +188,28 @@ class Joiner:
             self._stir = trio.Event()
             self._take_wants()
             await self._look(link)
-            now = self._clock()
-            for peer in self._peers.values():
-                if not peer.connected and not peer.busy and peer.due <= now:
-                    peer.busy = True
-                    nursery.start_soon(self._attempt, link, peer)
+            for peer in self._whose_turn_it_is():
+                peer.busy = True
+                nursery.start_soon(self._attempt, link, peer)
             await self._drop_gone(link)
             with trio.move_on_after(self._seconds_to_next()):
                 await self._stir.wait()
 
+    def _whose_turn_it_is(self) -> list[PeerState]:
+        """The peers to try now: the new ones first, and those that failed before in half of the places."""
+        now = self._clock()
+        busy = [peer.failures > 0 for peer in self._peers.values() if peer.busy]
+        due = [peer for peer in self._peers.values() if peer.is_due(now)]
+        fresh = heapq.nsmallest(CONNECTS_AT_ONCE, (peer for peer in due if not peer.failures), key=_by_due)
+        again = heapq.nsmallest(CONNECTS_AT_ONCE, (peer for peer in due if peer.failures), key=_by_due)
+        again = again[: max(CONNECTS_AT_ONCE // 2 - sum(busy), 0)]
+        return (fresh + again)[: max(CONNECTS_AT_ONCE - len(busy), 0)]
+
     def _seconds_to_next(self) -> float:
-        waiting = (peer.due for peer in self._peers.values() if not peer.connected and not peer.busy)
-        return min(max(min(waiting, default=1e9) - self._clock(), 0.01), WATCH_SECONDS)
+        """Until the next peer's time comes; those whose time it is already wait for a place."""
+        now = self._clock()
+        times = (peer.due for peer in self._peers.values() if not peer.connected and peer.due > now)
+        return min(min(times, default=float("inf")) - now, WATCH_SECONDS)
 
     def _take_wants(self) -> None:
         """See who is wanted now; what is known of those who were wanted before stays."""
@@ -272,22 +244,20 @@ class Joiner:
         self._connected = frozenset(str(name) for name in said if isinstance(name, Atom))
         apart = [peer for peer in self._peers.values() if peer.name not in self._connected]
         for peer in self._peers.values():
-            peer.found(
-                self._clock(),
-                len(apart),
-                self._rng(),
-                connected=peer.name in self._connected,
-                is_first=self._is_first(peer),
-            )
+            if peer.name in self._connected:
+                peer.joined()
+        for peer in apart:
+            if peer.connected:
+                peer.lost(self._clock())
+                self._wait_for_turn(peer, len(apart))
 
     async def _attempt(self, link: Link, peer: PeerState) -> None:
         """Have the node connect to a peer, unless it is, by now."""
         try:
-            async with self._turns:
-                if await self._is_worth_it(peer):
-                    await self._look(link)
-                    if not peer.connected and peer.name in self._peers:
-                        await self._connect(link, peer)
+            if await self._is_worth_it(peer):
+                await self._look(link)
+                if not peer.connected and self._peers.get(peer.name) is peer:
+                    await self._connect(link, peer)
         finally:
             peer.busy = False
             self._stir.set()
@@ -298,7 +268,7 @@ class Joiner:
             peer.failed(NodeError("too_many"), self._clock(), self._rng())
             return False
         try:
-            await self._guide.look(peer.name)
+            await self._guide.look(peer.name, again=peer.failures > 0)
         except NodeError as error:
             return peer.unseen(error, self._clock(), self._rng())
         return True
@@ -311,11 +281,13 @@ class Joiner:
             said = await link.call("net_kernel", function, [Atom(peer.name)], CONNECT_SECONDS)
         except NodeError as error:
             self._counts.count(metrics.CLUSTER_JOINS, "failed")
+            if error.reason not in ABOUT_THE_CALL:
+                raise
             peer.failed(error, self._clock(), self._rng())
             return
         if said == Atom("true"):
             self._counts.count(metrics.CLUSTER_JOINS, "connected")
-            peer.found(self._clock(), 1, 0, connected=True, is_first=True)
+            peer.joined()
             self._log().info("joined", node=self._shown, peer=printable(peer.name), hidden=peer.hidden)
             return
         self._counts.count(metrics.CLUSTER_JOINS, "refused")
@@ -332,11 +304,12 @@ class Joiner:
 
     async def _drop_gone(self, link: Link) -> None:
         """Disconnect what nobody names any more: once, since both ends may have a will of their own."""
-        gone = self._guide.gone()
-        self._dropped = {name: since for name, since in self._dropped.items() if gone.get(name) == since}
-        for name, since in gone.items():
-            if name not in self._connected or name in self._dropped or name == self._name:
+        for name in self._connected:
+            since = self._guide.gone_since(name)
+            if since is None or self._dropped.get(name) == since:
                 continue
+            if len(self._dropped) >= MAX_NAMES_TOLD:
+                self._dropped.clear()
             self._dropped[name] = since
             self._counts.count(metrics.CLUSTER_DISCONNECTS)
             self._log().info("disconnected, as no source names it", node=self._shown, peer=printable(name))
@@ -353,6 +326,10 @@ class Joiner:
             "detail": self.error.detail if self.error else None,
             "since": self._linked_at,
         }
+
+
+def _by_due(peer: PeerState) -> float:
+    return peer.due
 
 
 def _first(errors: BaseExceptionGroup[NodeError]) -> NodeError:

@@ -114,7 +114,7 @@ class Roster:
             self._gone.pop(name, None)
         for name in before.keys() - after.keys():
             if not any(name in other.names for other in self._listings.values()):
-                self._gone[name] = now
+                self._gone[name] = now  # at the end: the dictionary is in the order of these times
         for name in list(self._gone)[: max(len(self._gone) - MAX_GONE, 0)]:
             del self._gone[name]
 
@@ -146,18 +146,20 @@ class Roster:
         """The sources whose lists are too old to make new connections by."""
         return tuple(name for name, each in self._listings.items() if each.is_expired(now, max_age))
 
-    def gone_since(self, now: float, hold: float) -> dict[str, float]:
-        """The names that every source has stopped naming at least `hold` seconds ago, and when.
+    def gone_since(self, name: str, now: float, hold: float) -> float | None:
+        """When every source stopped naming a name; None: it is named, never was, or was `hold` seconds ago.
 
-        None at all while there is a source that never said anything: it may name them.
+        None as well while there is a source that never said anything: it may name it.
         """
-        if not self._gone or any(listing.heard is None for listing in self._listings.values()):
-            return {}
-        return {name: since for name, since in self._gone.items() if now - since >= hold}
+        since = self._gone.get(name)
+        if since is None or now - since < hold:
+            return None
+        return None if any(listing.heard is None for listing in self._listings.values()) else since
 
-    def forget(self, name: str) -> None:
-        """A name that is gone needs no more looking after."""
-        self._gone.pop(name, None)
+    def forget(self, now: float, age: float) -> None:
+        """Forget what is gone for so many seconds."""
+        while self._gone and now - next(iter(self._gone.values())) > age:
+            del self._gone[next(iter(self._gone))]
 
     def port_of(self, name: str) -> int | None:
         """The port that the first source that knows one tells for a name."""

@@ -21,7 +21,8 @@ from epmdless.resolve.far import FarEpmd
 from epmdless.resolve.outcomes import Found, Query
 
 LOOKS_AT_ONCE = 16
-"""Of the process: each may hold one of trio's 40 threads for the peer's address, and a descriptor."""
+"""Of the process, and as many at peers that were not there before: a crowd of dead names must not keep those
+that are new waiting. Each may hold one of trio's 40 threads for the peer's address, and a descriptor."""
 
 LOOK_SECONDS = 3.0
 """For one look, its turn not counted."""
@@ -40,6 +41,17 @@ class Seen(NamedTuple):
     is_old: bool = False
 
 
+class _Look:
+    """A look under way; neither `seen` nor `error` if whoever looked was cancelled."""
+
+    __slots__ = ("done", "error", "seen")
+
+    def __init__(self) -> None:
+        self.done = trio.Event()
+        self.seen: Seen | None = None
+        self.error: NodeError | None = None
+
+
 class Scout:
     """Looks at peers.
 
@@ -56,22 +68,45 @@ class Scout:
         self._own_name = own_names(own_host)[-1]
         self._port_of = port_of
         self._turns = trio.CapacityLimiter(LOOKS_AT_ONCE)
-        self._questions = trio.CapacityLimiter(LOOKS_AT_ONCE)
+        self._turns_again = trio.CapacityLimiter(LOOKS_AT_ONCE)
+        self._questions = trio.CapacityLimiter(2 * LOOKS_AT_ONCE)
+        self._looks: dict[str, _Look] = {}
 
     @property
     def descriptors(self) -> int:
         """Sockets that looks may hold now."""
-        return self._turns.borrowed_tokens
+        return self._turns.borrowed_tokens + self._turns_again.borrowed_tokens
 
-    async def look(self, name: str) -> Seen:
+    async def look(self, name: str, *, again: bool) -> Seen:
         """Where a node listens, by the sources or by the EPMD server of its host.
 
+        Whoever asks for the same node meanwhile gets the same answer.
+
+        :param again: it was not there the last time.
         :raises NodeError: nobody says that it is there.
         """
         port = self._port_of(name)
         if port is not None:
             return Seen(port)
-        async with self._turns:
+        while (look := self._looks.get(name)) is not None:
+            await look.done.wait()
+            if look.seen is not None:
+                return look.seen
+            if look.error is not None:
+                raise NodeError(look.error.reason, look.error.detail)
+        look = self._looks[name] = _Look()
+        try:
+            look.seen = await self._ask_in_turn(name, self._turns_again if again else self._turns)
+        except NodeError as error:
+            look.error = error
+            raise
+        finally:
+            del self._looks[name]
+            look.done.set()
+        return look.seen
+
+    async def _ask_in_turn(self, name: str, turns: trio.CapacityLimiter) -> Seen:
+        async with turns:
             with trio.move_on_after(LOOK_SECONDS):
                 return await self._ask_epmd(name)
         raise NodeError("epmd_unreachable")
@@ -87,8 +122,8 @@ class Scout:
     async def reason_against(self, name: str) -> NodeError:
         """Why a node could not connect to a peer, as far as we can see; ``refused`` where we see nothing."""
         try:
-            seen = await self.look(name)
-            async with self._turns:
+            seen = await self.look(name, again=True)
+            async with self._turns_again:
                 with trio.move_on_after(LOOK_SECONDS):
                     await self._meet(name, seen)
                     return NodeError("refused", "it answers us, and not the node: is it the same cookie?")

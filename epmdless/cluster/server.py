@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from itertools import chain, islice
 from typing import Any
 
 import trio
@@ -11,7 +12,8 @@ import trio
 from epmdless import metrics
 from epmdless.cluster.gauges import Gauges
 from epmdless.cluster.groups import Group, Want
-from epmdless.cluster.joiner import Joiner, Wants
+from epmdless.cluster.guide import Wants
+from epmdless.cluster.joiner import Joiner
 from epmdless.cluster.listening import Listener
 from epmdless.cluster.local_addresses import addresses_for
 from epmdless.cluster.local_node import LocalNode, belongs, local_nodes
@@ -87,7 +89,7 @@ class Cluster:
         if self._prepared is None or not self._prepared.section.ready.peers:
             return True
         wanted = self._prepared.section.ready.peers
-        joiners = [joiner for joiner in self.joiners if joiner.group is not None or not joiner.is_linked]
+        joiners = [joiner for joiner in self.joiners if not joiner.is_left_out]
         return bool(joiners) and all(joiner.is_linked and joiner.connected >= wanted for joiner in joiners)
 
     @property
@@ -118,6 +120,8 @@ class Cluster:
             keep=frozenset(name for name, pair in after.items() if before.get(name) == pair),
         )
         self._note_change()
+        for joiner in self.joiners:
+            joiner.try_again()
         self._gauges.show(prepared)
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -203,8 +207,7 @@ class Cluster:
     def _forget_the_long_gone(self) -> None:
         if self._prepared is not None:
             hold = float(self._prepared.section.hold)
-            for name in self._roster.gone_since(self._clock(), hold + FORGET_SECONDS):
-                self._roster.forget(name)
+            self._roster.forget(self._clock(), hold + FORGET_SECONDS)
 
     # What joiners ask.
 
@@ -216,36 +219,37 @@ class Cluster:
 
     def wants(self, node: str) -> Wants:
         """What a node is joined with."""
-        if self._prepared is None or not (
-            node in self._prepared.section.named or belongs(node, self._prepared.nodes)
-        ):
+        group = self._group_of_local(node)
+        if self._prepared is None or group is None:
             return Wants(None, ())
         groups = self._prepared.groups
-        group = groups.group_of(node)
-        if group is None:
-            return Wants(None, ())
-        found = [Want(name, hidden=False) for name in self._members(group) if name != node]
-        for other, globs in groups.linked_to(node, group):
-            found += [Want(name, hidden=True) for name in self._members(other) if belongs(name, globs)]
+        found = chain(
+            (Want(name, hidden=False) for name in self._members(group) if name != node),
+            (
+                Want(name, hidden=True)
+                for other, globs in groups.linked_to(node, group)
+                for name in self._members(other)
+                if belongs(name, globs)
+            ),
+        )
         most = self._prepared.section.max_peers
-        if len(found) > most:
+        peers = tuple(islice(found, most))
+        if next(found, None) is not None:
             self._counts.count(metrics.CLUSTER_LEFT_OUT, "max_peers")
-            self.log.warning(
-                "more peers are named than a node is joined with", node=node, named=len(found), max_peers=most
-            )
-        return Wants(group, tuple(found[:most]))
+            self.log.warning("more peers are named than a node is joined with", node=node, max_peers=most)
+        return Wants(group, peers)
 
-    def gone(self) -> Mapping[str, float]:
-        """Names to disconnect, and since when nobody names them."""
+    def gone_since(self, name: str) -> float | None:
+        """Since when no source names a node that is to be disconnected for that; None: it is not."""
         if self._prepared is None or self._prepared.section.disconnect != "gone":
-            return {}
-        return self._roster.gone_since(self._clock(), self._prepared.section.hold)
+            return None
+        return self._roster.gone_since(name, self._clock(), self._prepared.section.hold)
 
     async def open(self, local: LocalNode) -> NodeLink:
         """Connect to a local node. Raises NodeError."""
         seen = Seen(local.port, is_old=local.highest <= OLD_HIGHEST)
         if not local.port:
-            seen = await self._scout.look(local.name)
+            seen = await self._scout.look(local.name, again=False)
 
         async def dial() -> trio.socket.SocketType:
             if not local.port:
@@ -257,9 +261,9 @@ class Cluster:
 
         return await NodeLink.open(dial, self._own_host, self._cookie_for, local.name, is_old=seen.is_old)
 
-    async def look(self, name: str) -> None:
+    async def look(self, name: str, *, again: bool) -> None:
         """See whether a peer is there. Raises NodeError."""
-        await self._scout.look(name)
+        await self._scout.look(name, again=again)
 
     async def reason_against(self, name: str) -> NodeError:
         """Say why a node could not connect to a peer."""
@@ -267,15 +271,21 @@ class Cluster:
 
     def _cookie_for(self, node: str) -> bytes:
         """The cookie of a node's group, read anew: it may have been changed."""
-        assert self._prepared is not None, "joiners end with the configuration"
-        group = self._prepared.groups.group_of(node)
-        path = group.cookie_file if group else self._prepared.section.cookie_file
-        if not path:
-            raise NodeError("cookie_file", "it belongs to no group, and there is no cluster.cookie_file")
+        group = self._group_of_local(node)
+        if group is None:
+            raise NodeError("left_out")
         try:
-            return read_cookie(path, "cluster.cookie_file")
+            return read_cookie(group.cookie_file, "cluster.cookie_file")
         except ConfigError as error:
             raise NodeError("cookie_file", str(error)) from None
+
+    def _group_of_local(self, node: str) -> Group | None:
+        """The group of a local node; None: it is not to be joined."""
+        if self._prepared is None:
+            return None
+        if node not in self._prepared.section.named and not belongs(node, self._prepared.nodes):
+            return None
+        return self._prepared.groups.group_of(node)
 
     @property
     def _max_age(self) -> float:
@@ -296,7 +306,10 @@ class Cluster:
         kept = self._named.get(group.name)
         if kept is None or kept[0] != self.version:
             named = self._roster.named(group.sources, self._clock(), self._max_age)
-            kept = self.version, named, self._prepared.groups.members(group, named)
+            members = self._prepared.groups.members(group, named)
+            # In an order that no answer changes: those beyond `max_peers` must be the same each time.
+            members.sort(key=lambda name: (group.sources.index(named[name].sources[0]), name))
+            kept = self.version, named, members
             self._named[group.name] = kept
         return kept
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from epmdless.errors import EpmdlessError
 
 REASONS: Mapping[str, str] = {
+    "left_out": "it belongs to no group, or is not among cluster.nodes: it is left alone",
     "cookie_file": "the cookie file cannot be read",
     "no_address": "the host part of its name has no address",
     "unreachable": "nobody can be connected to there",
