@@ -44,7 +44,7 @@ def cluster(watch: bool, as_json: bool, socket_path: str | None, config_file: st
     "seconds",
     type=click.FloatRange(min=0),
     metavar="SECONDS",
-    help="Stop by itself so long after all nodes are joined.",
+    help="Stop by itself so long after all nodes are joined and at work.",
 )
 @click.option(
     "--nodes", "count", type=click.IntRange(2, 100), default=4, show_default=True, help="How many nodes."

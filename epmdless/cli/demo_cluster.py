@@ -35,7 +35,7 @@ JOIN_SECONDS = 30.0
 def run(seconds: float | None, erl: str | None, count: int, source: Kind) -> None:
     """Show it until Ctrl-C.
 
-    :param seconds: how long it goes on once all nodes are joined; None: for ever.
+    :param seconds: how long it goes on once all nodes are joined and at work; None: for ever.
     :param erl: the path of ``erl``; None: the one in PATH.
     :param count: how many nodes.
     :param source: what names them.

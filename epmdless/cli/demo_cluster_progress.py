@@ -51,8 +51,8 @@ class Cluster:
 
     @property
     def is_whole(self) -> bool:
-        """Whether each was connected to all others at the last look."""
-        return not any(self._missing(node) for node in self._nodes)
+        """Whether each was connected to all others at the last look, and has done a page."""
+        return not any(self.apart())
 
     def take_sample(self, sample: ClusterSample, seconds: float) -> None:
         """Take in how the cluster is.
@@ -90,11 +90,13 @@ class Cluster:
                 yield f"{node} has hashed {progress.wrong} of {progress.pages} pages wrongly"
 
     def apart(self) -> Iterator[str]:
-        """Who is not connected to all others, in words."""
+        """Who is not connected to all others, or has done nothing, in words."""
         for node, progress in self._nodes.items():
             missing = self._missing(node)
             if missing:
                 yield f"{node} is not connected to {', '.join(missing)}{self._why(progress.view, missing)}"
+            elif not progress.pages:
+                yield f"{node} has hashed no page"
 
     def table(self) -> Table:
         """A line a node."""

@@ -63,6 +63,9 @@ def row(cluster: Cluster, node: str) -> list[str]:
     return next(line.split() for line in out.getvalue().splitlines() if line.startswith(node))
 
 
+ALL_WORKED = [page(node, 0) for node in NODES]
+
+
 @pytest.fixture
 def cluster() -> Cluster:
     return Cluster(NODES, RIGHT)
@@ -79,8 +82,12 @@ def test_a_node_is_joined_once_it_is_connected_to_all_that_are_named(cluster: Cl
     cluster.take_sample(sample(*WHOLE, source="epmd"), 2.0)
     assert row(cluster, NODES[0])[1:4] == ["epmd", "2.0s", "2/2"]
     assert row(cluster, NODES[1])[2] == "1.3s"
-    assert cluster.is_whole
+    assert list(cluster.apart()) == [f"{node} has hashed no page" for node in NODES]
+    assert not cluster.is_whole
+    for line in ALL_WORKED:
+        cluster.take_line(line)
     assert list(cluster.apart()) == []
+    assert cluster.is_whole
 
 
 def test_a_node_that_is_alone_is_not_joined(cluster: Cluster) -> None:
@@ -247,14 +254,14 @@ def shown(samples: list[ClusterSample], lines: list[str], time: Time, *, termina
 
 def test_it_goes_on_for_so_long_after_all_are_joined() -> None:
     time = Time()
-    out = shown([sample(), sample((0, 1)), sample(*WHOLE)], [page(NODES[0], 1)], time)
+    out = shown([sample(), sample((0, 1)), sample(*WHOLE)], ALL_WORKED, time)
     assert out.count("NODE ") == 1
     assert re.search(r"^n1@127.0.0.1 +file +0.5s +2/2 +1 ", out, re.MULTILINE)
     assert time.now == 105.5
 
 
 def test_a_terminal_sees_each_picture() -> None:
-    out = shown([sample(), sample(*WHOLE)], [], Time(), terminal=True)
+    out = shown([sample(), sample(*WHOLE)], ALL_WORKED, Time(), terminal=True)
     assert re.findall(r"n1@127.0.0.1 +file +\S+ +(\d)/2", out)[:3] == ["0", "2", "2"]
     assert "\x1b[1A" in out
 
@@ -262,13 +269,20 @@ def test_a_terminal_sees_each_picture() -> None:
 def test_a_node_that_is_not_joined_is_an_error_after_a_while() -> None:
     time = Time()
     with pytest.raises(EpmdlessError, match=f"{NODES[0]} is not connected to {NODES[1]}: its EPMD does not"):
-        shown([sample(*WHOLE[1:])], [], time)
+        shown([sample(*WHOLE[1:])], ALL_WORKED, time)
+    assert time.now == 100 + JOIN_SECONDS
+
+
+def test_a_node_that_does_nothing_is_an_error_after_a_while() -> None:
+    time = Time()
+    with pytest.raises(EpmdlessError, match=f"^{NODES[2]} has hashed no page$"):
+        shown([sample(*WHOLE)], ALL_WORKED[:2], time)
     assert time.now == 100 + JOIN_SECONDS
 
 
 def test_a_wrong_digest_is_an_error() -> None:
-    with pytest.raises(EpmdlessError, match=rf"^{NODES[2]} has hashed 1 of 1 pages wrongly$"):
-        shown([sample(*WHOLE)], [page(NODES[2], 1, RIGHT[0])], Time())
+    with pytest.raises(EpmdlessError, match=rf"^{NODES[2]} has hashed 1 of 2 pages wrongly$"):
+        shown([sample(*WHOLE)], [*ALL_WORKED, page(NODES[2], 1, RIGHT[0])], Time())
 
 
 # With real nodes
