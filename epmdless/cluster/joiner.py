@@ -23,6 +23,7 @@ from epmdless.cluster.trouble import NodeError
 from epmdless.log import Log
 from epmdless.metrics import Metrics
 from epmdless.names import printable
+from epmdless.net.faults import first_of
 from epmdless.wire.terms import Atom
 
 WATCH_SECONDS = 1.0
@@ -180,8 +181,11 @@ class Joiner:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(link.serve)
                 await self._tend(link, nursery)
-        except* NodeError as errors:
-            raise _first(errors) from None
+        except BaseExceptionGroup as errors:
+            _, others = errors.split(NodeError)
+            # A cancellation, or a fault of ours, that came at the same moment goes first, and alone: whoever
+            # takes care of one knows nothing of a group with a NodeError in it.
+            raise others or first_of(errors) from None
 
     async def _tend(self, link: Link, nursery: trio.Nursery) -> None:
         while True:
@@ -330,12 +334,3 @@ class Joiner:
 
 def _by_due(peer: PeerState) -> float:
     return peer.due
-
-
-def _first(errors: BaseExceptionGroup[NodeError]) -> NodeError:
-    """The first of the errors in a group, however deep."""
-    error: BaseException = errors
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    assert isinstance(error, NodeError)
-    return error

@@ -9,13 +9,14 @@ import trio
 
 from epmdless import metrics
 from epmdless.cluster.peers import MAX_NAMES, Known, LookError, Source, Unknown
-from epmdless.cluster.sources.polling import pause
+from epmdless.cluster.sources.polling import LONGEST_PAUSE, pause
 from epmdless.log import Log
 from epmdless.metrics import Metrics
-from epmdless.net.faults import note_fault
+from epmdless.net.faults import first_of, note_fault
 
 RESTART_SECONDS = 1.0
-"""Before a source that ended is run again; doubled each time that it said nothing meanwhile."""
+"""Before a source that ended is run again; doubled each time, up to LONGEST_PAUSE, unless it lasted longer
+than that: one that says who is there and then falls over does so each time."""
 
 Take = Callable[[Known | Unknown], None]
 
@@ -24,32 +25,48 @@ class Listener:
     """Runs one source.
 
     :param take: told everything that the source says, within bounds.
+    :param rng: a number in [0, 1).
     """
 
     def __init__(
-        self, name: str, source: Source, take: Take, counts: Metrics, log: Callable[[], Log]
+        self,
+        name: str,
+        source: Source,
+        take: Take,
+        counts: Metrics,
+        log: Callable[[], Log],
+        rng: Callable[[], float] = random.random,
     ) -> None:
         self.name = name
         self._source = source
         self._take = take
         self._counts = counts
         self._log = log
+        self._rng = rng
         self._failures = 0
         self._trouble: str | None = None
 
     async def run(self) -> None:
         """Run it until cancelled."""
         while True:
-            try:
-                await self._source.run(self._heard)
-                raise LookError("failed", "it ended")  # noqa: TRY301 - an end is one more failure
-            except LookError as error:
-                self._heard(Unknown(error.reason, error.detail))
-            except Exception as error:  # noqa: BLE001 - a fault in one source must not end the others
-                note_fault(self._counts, self._log(), error)
-                self._heard(Unknown("internal", "a fault of epmdless"))
-            self._failures += 1
-            await trio.sleep(pause(RESTART_SECONDS, self._failures, random.random()))
+            began = trio.current_time()
+            self._heard(await self._end())
+            lasted = trio.current_time() - began
+            self._failures = 1 if lasted >= LONGEST_PAUSE else self._failures + 1
+            await trio.sleep(pause(RESTART_SECONDS, self._failures, self._rng()))
+
+    async def _end(self) -> Unknown:
+        """Run it up to its end, which is one more failure, and say how that came."""
+        end = Unknown("failed", "it ended")
+        try:
+            await self._source.run(self._heard)
+        except* LookError as errors:
+            error = first_of(errors)
+            end = Unknown(error.reason, error.detail)
+        except* Exception as errors:  # noqa: BLE001 - a fault in one source must not end the others
+            note_fault(self._counts, self._log(), errors)
+            end = Unknown("internal", "a fault of epmdless")
+        return end
 
     def _heard(self, said: Known | Unknown) -> None:
         if isinstance(said, Known) and len(said.peers) > MAX_NAMES:
@@ -58,7 +75,7 @@ class Listener:
             self._counts.count(metrics.CLUSTER_SOURCE_ANSWERS, self.name, "known")
             if self._trouble is not None:
                 self._log().info("a source of names knows again", source=self.name, names=len(said.peers))
-            self._failures, self._trouble = 0, None
+            self._trouble = None
         else:
             self._counts.count(metrics.CLUSTER_SOURCE_ANSWERS, self.name, said.reason)
             if self._trouble != said.reason:

@@ -182,8 +182,8 @@ class Cluster:
             while True:
                 try:
                     await run()
-                except Exception as error:  # noqa: BLE001 - one node's trouble is no other's
-                    note_fault(self._counts, self.log, error)
+                except* Exception as errors:  # noqa: BLE001 - one node's trouble is no other's
+                    note_fault(self._counts, self.log, errors)
                 await trio.sleep(1)
 
     def _taker(self, name: str) -> Callable[[Known | Unknown], None]:
