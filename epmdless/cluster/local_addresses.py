@@ -6,8 +6,9 @@ import ipaddress
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
-"""Of the sockets of our network namespace, which a node that registers at loopback shares (proc_net(5))."""
+TABLES = (Path("/proc/self/net/tcp"), Path("/proc/self/net/tcp6"))
+"""Of the sockets of our network namespace, which a node that registers at loopback shares (proc_net(5)). A
+service that systemd shows processes alone (``ProcSubset=pid``) has no ``/proc/net``."""
 
 LISTEN = "0A"
 """TCP_LISTEN, from linux/include/net/tcp_states.h."""
