@@ -23,7 +23,7 @@ from epmdless.cluster.trouble import NodeError
 from epmdless.log import Log
 from epmdless.metrics import Metrics
 from epmdless.names import printable
-from epmdless.net.faults import first_of
+from epmdless.net.faults import ended_by
 from epmdless.wire.terms import Atom
 
 WATCH_SECONDS = 1.0
@@ -49,6 +49,13 @@ LONGEST_PAUSE = 30.0
 
 LONGEST_PAUSE_REFUSED = 300.0
 """The same where it refused our cookie or our name: each attempt is a warning in the node's log."""
+
+STEADY_SECONDS = 10.0
+"""A connection that lasted so long was a good one; after one that did not, the pause grows."""
+
+PAUSE_A_NAME = 0.0005
+"""Seconds between two looks for each name in the answer, up to WATCH_SECONDS: to take an answer in costs some
+3 µs a name, of which a hundredth part of the time is enough for any node."""
 
 REFUSALS = frozenset({"cookie", "not_allowed", "left_out"})
 
@@ -87,6 +94,7 @@ class Joiner:
         self._wants = Wants(None, ())
         self._told: set[str] = set()
         self._dropped: dict[str, float] = {}
+        self._next_look = 0.0
         self._stir = trio.Event()
         self._again = trio.Event()
 
@@ -135,7 +143,7 @@ class Joiner:
             try:
                 await self._join()
             except NodeError as error:
-                failures = 0 if self._linked_at is not None else failures + 1
+                failures = 0 if self._was_steady else failures + 1
                 self._note_error(error)
             finally:
                 self._unlinked()
@@ -148,6 +156,10 @@ class Joiner:
         self._again = trio.Event()
         with trio.move_on_after(pause * (1 - self._rng() / 2)):
             await self._again.wait()
+
+    @property
+    def _was_steady(self) -> bool:
+        return self._linked_at is not None and self._clock() - self._linked_at >= STEADY_SECONDS
 
     def _note_error(self, error: NodeError) -> None:
         self._counts.count(metrics.CLUSTER_NODE_LINKS, error.reason)
@@ -169,10 +181,13 @@ class Joiner:
     async def _join(self) -> None:
         """Connect, and keep the node joined as long as the connection lasts; it ends by a NodeError."""
         self._linked_at = None
+        if self._name is not None and self._guide.wants(self._name).group is None:
+            raise NodeError("left_out")
         self._link = link = await self._guide.open(self.local)
         self._linked_at = self._clock()
         self._name = link.name
         self._seen_version = None
+        self._next_look = 0.0
         if self.error is not None or not self._told:
             self._log().info("connected to a local node", node=self._shown)
         self.error = None
@@ -182,10 +197,7 @@ class Joiner:
                 nursery.start_soon(link.serve)
                 await self._tend(link, nursery)
         except BaseExceptionGroup as errors:
-            _, others = errors.split(NodeError)
-            # A cancellation, or a fault of ours, that came at the same moment goes first, and alone: whoever
-            # takes care of one knows nothing of a group with a NodeError in it.
-            raise others or first_of(errors) from None
+            raise ended_by(errors, NodeError) from None
 
     async def _tend(self, link: Link, nursery: trio.Nursery) -> None:
         while True:
@@ -198,6 +210,7 @@ class Joiner:
             await self._drop_gone(link)
             with trio.move_on_after(self._seconds_to_next()):
                 await self._stir.wait()
+            await trio.sleep(max(self._next_look - self._clock(), 0))
 
     def _whose_turn_it_is(self) -> list[PeerState]:
         """The peers to try now: the new ones first, and those that failed before in half of the places."""
@@ -205,7 +218,7 @@ class Joiner:
         busy = [peer.failures > 0 for peer in self._peers.values() if peer.busy]
         due = [peer for peer in self._peers.values() if peer.is_due(now)]
         fresh = heapq.nsmallest(CONNECTS_AT_ONCE, (peer for peer in due if not peer.failures), key=_by_due)
-        again = heapq.nsmallest(CONNECTS_AT_ONCE, (peer for peer in due if peer.failures), key=_by_due)
+        again = heapq.nsmallest(CONNECTS_AT_ONCE, (peer for peer in due if peer.failures), key=_by_failures)
         again = again[: max(CONNECTS_AT_ONCE // 2 - sum(busy), 0)]
         return (fresh + again)[: max(CONNECTS_AT_ONCE - len(busy), 0)]
 
@@ -224,6 +237,8 @@ class Joiner:
         self._wants = self._guide.wants(self._name)
         now, before = self._clock(), self._peers
         self._peers = {}
+        if self._wants.group is None:
+            raise NodeError("left_out")
         fresh = []
         for want in self._wants.peers:
             peer = before.get(want.name)
@@ -242,24 +257,29 @@ class Joiner:
 
     async def _look(self, link: Link) -> None:
         """See whom the node is connected to."""
+        self._next_look = self._clock() + min(PAUSE_A_NAME * len(self._connected), WATCH_SECONDS)
+        before = [peer for peer in self._peers.values() if peer.connected]
         said = await link.call("erlang", "nodes", [Atom("connected")], CALL_SECONDS)
         if not isinstance(said, list):
             raise NodeError("protocol", "erlang:nodes/1 returned no list")
         self._connected = frozenset(str(name) for name in said if isinstance(name, Atom))
-        apart = [peer for peer in self._peers.values() if peer.name not in self._connected]
         for peer in self._peers.values():
             if peer.name in self._connected:
                 peer.joined()
-        for peer in apart:
-            if peer.connected:
-                peer.lost(self._clock())
-                self._wait_for_turn(peer, len(apart))
+        # Who was joined while the node answered may be missing in its answer, and is not lost.
+        lost = [peer for peer in before if peer.name not in self._connected]
+        for peer in lost:
+            peer.lost(self._clock())
+        apart = sum(not peer.connected for peer in self._peers.values())
+        for peer in lost:
+            self._wait_for_turn(peer, apart)
 
     async def _attempt(self, link: Link, peer: PeerState) -> None:
         """Have the node connect to a peer, unless it is, by now."""
         try:
             if await self._is_worth_it(peer):
-                await self._look(link)
+                if self._next_look <= self._clock():
+                    await self._look(link)
                 if not peer.connected and self._peers.get(peer.name) is peer:
                     await self._connect(link, peer)
         finally:
@@ -334,3 +354,8 @@ class Joiner:
 
 def _by_due(peer: PeerState) -> float:
     return peer.due
+
+
+def _by_failures(peer: PeerState) -> tuple[int, float]:
+    """What has been gone for days must not keep what was restarted waiting."""
+    return peer.failures, peer.due

@@ -30,3 +30,15 @@ def first_of(errors: BaseExceptionGroup[E]) -> E:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return cast(E, error)
+
+
+def ended_by(errors: BaseExceptionGroup[BaseException], kind: type[BaseException]) -> BaseException:
+    """What to raise in place of the group that a nursery raised, whose tasks end by a kind of exception.
+
+    A cancellation, or a fault of ours, that came at the same moment goes first, and alone: who takes care of
+    one knows nothing of a group with the other kind in it.
+
+    :returns: the first of that kind, or the group without them, if there is anything left in it.
+    """
+    _, others = errors.split(kind)
+    return others or first_of(errors)
