@@ -3,7 +3,7 @@
 ```
 L4  cli ─► app                      builds everything, one nursery; signals, reload, stop
 L3  epmd  relay  gateway  cluster   never import each other; app hands them what they share
-L2  resolve          net            trio lives from here up; dnspython only in resolve/srv
+L2  resolve          net            trio lives from here up; dnspython only in resolve/srv, resolve/dns
 L1  wire  schemes  registry  policy  config  metrics      pure: no trio, sockets, clock, logging
 L0  names  addresses  errors                               standard library only
 ```
@@ -122,8 +122,8 @@ def _problem(root: Path, path: Path, module: str) -> str | None:
         return f"{unit} (L0) imports {module}: standard library only"
     if LAYERS[unit] <= 1 and top in IMPURE:
         return f"{unit} (L{LAYERS[unit]}) is pure, and imports {module}"
-    if top == "dns" and not (unit == "resolve" and path.name.startswith("srv")):
-        return f"dnspython only in resolve/srv*.py, not here: {module}"
+    if top == "dns" and not (unit == "resolve" and path.name.startswith(("srv", "dns"))):
+        return f"dnspython only in resolve/srv*.py and resolve/dns*.py, not here: {module}"
     return None
 
 
@@ -184,6 +184,7 @@ GOOD = {
     "registry.py": "from epmdless.wire import epmd",
     "log.py": "import structlog, time",
     "resolve/srv_source.py": "import dns.message, trio\nfrom epmdless.log import log",
+    "resolve/dns_client.py": "import dns.message, trio",
     "epmd/server.py": "import trio\nfrom epmdless import __version__, metrics, registry",
     "app.py": "from epmdless.epmd.server import serve\nfrom epmdless.relay import serve as other",
     "cli/main.py": "def main():\n    from epmdless.app import run",
@@ -202,7 +203,8 @@ BAD = [
     ),
     ("net/listen.py", "from epmdless.resolve.chain import Chain", "net (L2) imports resolve (L2): sideways"),
     ("log.py", "import epmdless.net", "log (L2) imports net (L2): sideways"),
-    ("resolve/chain.py", "import dns.name", "dnspython only in resolve/srv*.py"),
+    ("resolve/chain.py", "import dns.name", "dnspython only in resolve/srv*.py and resolve/dns*.py"),
+    ("cluster/sources/dns.py", "import dns.name", "dnspython only in resolve/srv*.py and resolve/dns*.py"),
     ("epmd/server.py", "from epmdless.relay import links", "epmd (L3) imports relay (L3): sideways"),
     ("epmd/server.py", "importlib.import_module('epmdless.app')", "epmd (L3) imports app (L4): up"),
     ("epmd/server.py", "from epmdless import helpers", "helpers: give it a layer"),

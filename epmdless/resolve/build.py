@@ -82,8 +82,9 @@ def _build_srv(
     section: SrvSection | None, counts: Metrics, before: tuple[ResolveSection, Chain] | None
 ) -> Resolver:
     # dnspython is a third of the memory of a server that asks no DNS: it is imported where it is used.
+    from epmdless.resolve.dns_client import DNS_PORT
     from epmdless.resolve.srv import Limits, SrvResolver
-    from epmdless.resolve.srv_source import DNS_PORT, DnsSource
+    from epmdless.resolve.srv_source import DnsSource
 
     assert section is not None, "the configuration was checked"
     source = DnsSource(

@@ -18,9 +18,9 @@ from epmdless import metrics
 from epmdless.errors import ResolveError
 from epmdless.metrics import Metrics
 from epmdless.names import is_transient
+from epmdless.resolve.dns_client import SrvAnswer
 from epmdless.resolve.outcomes import Found, Missing, Outcome, Query, Verdict
 from epmdless.resolve.srv_records import QuestionTemplate, candidates, pick
-from epmdless.resolve.srv_source import SrvAnswer
 
 MAX_QUESTIONS = 64
 """Questions under way at once, each a UDP socket: strangers can make up names to ask for."""

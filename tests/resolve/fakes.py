@@ -7,10 +7,10 @@ import trio
 from epmdless import metrics
 from epmdless.errors import ResolveError
 from epmdless.metrics import Metrics
+from epmdless.resolve.dns_client import SrvAnswer
 from epmdless.resolve.outcomes import Found, Missing, Outcome, Query, Verdict
 from epmdless.resolve.srv import Limits, SrvResolver
 from epmdless.resolve.srv_records import SrvRecord
-from epmdless.resolve.srv_source import SrvAnswer
 
 BY_NAME: Final = "_{name}._tcp.nodes.internal"
 BY_HOST: Final = "_epmd._tcp.{host}"

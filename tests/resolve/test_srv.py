@@ -9,10 +9,10 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from epmdless import metrics
 from epmdless.errors import ResolveError
+from epmdless.resolve.dns_client import SrvAnswer
 from epmdless.resolve.outcomes import Found, Query, Verdict
 from epmdless.resolve.srv import MAX_QUESTIONS, MAX_QUEUED, OUTCOMES_AN_ENTRY, Limits
 from epmdless.resolve.srv_records import SrvRecord
-from epmdless.resolve.srv_source import SrvAnswer
 from tests.resolve.fakes import BY_HOST, BY_NAME, DOWN, QUERY, QUESTION, Bench, answer
 
 

@@ -4,8 +4,8 @@ import pytest
 import trio
 
 from epmdless.errors import ResolveError
+from epmdless.resolve.dns_client import SrvAnswer
 from epmdless.resolve.srv import STALE_RECHECK, Limits
-from epmdless.resolve.srv_source import SrvAnswer
 from tests.resolve.fakes import DOWN, QUESTION, Bench, answer
 
 # Time.

@@ -12,8 +12,9 @@ import pytest
 
 from epmdless.addresses import Endpoint
 from epmdless.errors import ResolveError
+from epmdless.resolve.dns_client import SrvAnswer
 from epmdless.resolve.srv_records import SrvRecord
-from epmdless.resolve.srv_source import MAX_RECORDS, DnsSource, SrvAnswer
+from epmdless.resolve.srv_source import MAX_RECORDS, DnsSource
 from tests.support.ports import closed_port
 from tests.support.scripted_dns import (
     Behaviour,

@@ -7,8 +7,9 @@ from typing import Final
 import pytest
 
 from epmdless.addresses import Endpoint
+from epmdless.resolve.dns_client import SrvAnswer
 from epmdless.resolve.srv_records import SrvRecord
-from epmdless.resolve.srv_source import DnsSource, SrvAnswer
+from epmdless.resolve.srv_source import DnsSource
 from tests.support.dns_servers import HOST, dnsmasq, knot
 from tests.support.namespaces import require_namespaces
 from tests.support.process import Finished, run
