@@ -51,13 +51,18 @@ class PeerState:
     :ivar attempts: how often the node was told to connect to it, since it is wanted.
     :ivar due: when it is the next attempt's time.
     :ivar busy: an attempt is under way.
+    :ivar is_current: whether attempts are made at all, see :class:`Want`.
     """
 
-    __slots__ = ("_blind_at", "attempts", "busy", "connected", "due", "error", "failures", "hidden", "name")
+    __slots__ = (
+        *("_blind_at", "attempts", "busy", "connected", "due", "error", "failures", "hidden", "is_current"),
+        "name",
+    )
 
     def __init__(self, want: Want, now: float) -> None:
         self.name = want.name
         self.hidden = want.hidden
+        self.is_current = want.is_current
         self.connected = False
         self.error: NodeError | None = None
         self.attempts = 0
@@ -83,9 +88,14 @@ class PeerState:
         width = spread(peers)
         self.due = now + width * chance + (0 if is_first else width + GRACE)
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether there is an attempt to come."""
+        return self.is_current and not self.connected and not self.busy
+
     def is_due(self, now: float) -> bool:
         """Whether it is time for an attempt."""
-        return not self.connected and not self.busy and self.due <= now
+        return self.is_waiting and self.due <= now
 
     def joined(self) -> None:
         """The node is connected to it."""

@@ -46,10 +46,15 @@ class GroupLink:
 
 
 class Want(NamedTuple):
-    """A node that a local node shall be connected to."""
+    """A node that a local node shall be connected to.
+
+    :ivar is_current: whether a connection is made where there is none; not so while all who name the node
+        have not known for too long.
+    """
 
     name: str
     hidden: bool
+    is_current: bool = True
 
 
 class Groups:

@@ -20,6 +20,7 @@ from epmdless.cluster.groups import Group, connects_first
 from epmdless.cluster.guide import Guide, Link, Wants
 from epmdless.cluster.local_node import LocalNode
 from epmdless.cluster.trouble import NodeError
+from epmdless.links.views import otp_of
 from epmdless.log import Log
 from epmdless.metrics import Metrics
 from epmdless.names import printable
@@ -245,6 +246,9 @@ class Joiner:
             if peer is None or peer.hidden != want.hidden:
                 peer = PeerState(want, now)
                 fresh.append(peer)
+            elif want.is_current and not peer.is_current and not peer.connected:
+                fresh.append(peer)  # its time came long ago, as that of many others did
+            peer.is_current = want.is_current
             self._peers[want.name] = peer
         for peer in fresh:
             self._wait_for_turn(peer, len(fresh))
@@ -347,8 +351,9 @@ class Joiner:
             "alive": (self._name or self.local.name).partition("@")[0],
             "state": state,
             "reason": self.error.reason if self.error else None,
-            "detail": self.error.detail if self.error else None,
-            "since": self._linked_at,
+            "detail": self.error.more if self.error else None,
+            "otp": None if self._link is None else otp_of(self._link.flags),
+            "since": self._linked_at if self.is_linked else None,
         }
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from epmdless.cluster.groups import Groups
+from epmdless.cluster.groups import Group, Groups
+from epmdless.cluster.local_node import belongs
 from epmdless.cluster.peers import Source
 from epmdless.cluster.sources.build import Surroundings, build
 from epmdless.config import ClusterSection, SourceSection
@@ -25,6 +26,15 @@ class Prepared:
     groups: Groups
     nodes: tuple[Glob, ...]
     sources: Mapping[str, tuple[SourceSection, Source]]
+
+    def group_of(self, node: str) -> Group | None:
+        """The group of a local node; None: it is not to be joined.
+
+        :param node: its whole name.
+        """
+        if node not in self.section.named and not belongs(node, self.nodes):
+            return None
+        return self.groups.group_of(node)
 
 
 def prepare(

@@ -19,6 +19,9 @@ MAX_GONE = MAX_NAMES
 """Names that are remembered after every source stopped naming them: as many as one source can drop at once.
 Beyond that the oldest are forgotten, and left alone."""
 
+PORTS = range(1, 65_536)
+"""That a node can listen on; any other that a source tells is as none."""
+
 LeftOut = Callable[[str], None]
 """Told the reason for each name of a list that is not used: ``invalid``, ``transient``."""
 
@@ -29,11 +32,13 @@ class Naming(NamedTuple):
     :ivar sources: who names it, those of highest precedence first.
     :ivar port: of its listener, from the first of them that knows it.
     :ivar since: when the first of them began to name it.
+    :ivar is_current: whether the list of at least one of them is not too old to make connections by.
     """
 
     sources: tuple[str, ...]
     port: int | None
     since: float
+    is_current: bool = True
 
 
 class Listing:
@@ -119,7 +124,7 @@ class Roster:
             del self._gone[name]
 
     def named(self, sources: Sequence[str], now: float, max_age: float) -> dict[str, Naming]:
-        """The names that these sources want connected, by name: those of the first source come first.
+        """The names that these sources want connected, by name.
 
         :param sources: in order of precedence.
         :param max_age: seconds for which the list of a source that fails counts.
@@ -127,18 +132,20 @@ class Roster:
         found: dict[str, Naming] = {}
         for source in sources:
             listing = self._listings.get(source)
-            if listing is None or listing.is_expired(now, max_age):
+            if listing is None:
                 continue
             mine = (source,)
+            is_current = not listing.is_expired(now, max_age)
             for name, (port, since) in listing.names.items():
                 first = found.get(name)
                 if first is None:
-                    found[name] = Naming(mine, port, since)
+                    found[name] = Naming(mine, port, since, is_current)
                 else:
                     found[name] = Naming(
                         (*first.sources, source),
                         first.port if first.port is not None else port,
                         min(first.since, since),
+                        first.is_current or is_current,
                     )
         return found
 
@@ -149,12 +156,13 @@ class Roster:
     def gone_since(self, name: str, now: float, hold: float) -> float | None:
         """When every source stopped naming a name; None: it is named, never was, or was `hold` seconds ago.
 
-        None as well while there is a source that never said anything: it may name it.
+        None as well while there is a source that does not know, or has not said anything yet: it may name it.
         """
         since = self._gone.get(name)
         if since is None or now - since < hold:
             return None
-        return None if any(listing.heard is None for listing in self._listings.values()) else since
+        know = all(each.heard is not None and each.unknown is None for each in self._listings.values())
+        return since if know else None
 
     def forget(self, now: float, age: float) -> None:
         """Forget what is gone for so many seconds."""
@@ -170,16 +178,20 @@ class Roster:
 def _usable(
     said: Known, before: Mapping[str, tuple[int | None, float]], now: float, left_out: LeftOut
 ) -> dict[str, tuple[int | None, float]]:
-    """The names of a list that a node can have; those that were there before are not looked at again."""
+    """The names of a list that a node can have, each as it comes first; those that were there before are not
+    looked at again."""
     after: dict[str, tuple[int | None, float]] = {}
-    for name, port in said.peers:
+    for name, told in said.peers:
+        if name in after:
+            continue
+        port = told if told in PORTS else None
         old = before.get(name)
         if old is not None:
             after[name] = old if old[0] == port else (port, old[1])
         elif (problem := problem_of(name)) is not None:
             left_out(problem)
         else:
-            after.setdefault(name, (port, now))
+            after[name] = port, now
     return after
 
 

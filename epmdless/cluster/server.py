@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from itertools import chain, islice
 from typing import Any
 
 import trio
 
 from epmdless import metrics
 from epmdless.cluster.gauges import Gauges
-from epmdless.cluster.groups import Group, Want
 from epmdless.cluster.guide import Wants
 from epmdless.cluster.joiner import Joiner
 from epmdless.cluster.listening import Listener
 from epmdless.cluster.local_addresses import addresses_for
-from epmdless.cluster.local_node import LocalNode, belongs, local_nodes
+from epmdless.cluster.local_node import LocalNode, local_nodes
 from epmdless.cluster.node_link import NodeLink
 from epmdless.cluster.peers import Known, Source, Unknown
 from epmdless.cluster.prepared import Prepared
-from epmdless.cluster.roster import Naming, Roster
+from epmdless.cluster.roster import Roster
 from epmdless.cluster.scout import OLD_HIGHEST, Scout, Seen, connect
 from epmdless.cluster.trouble import NodeError
 from epmdless.cluster.views import View
+from epmdless.cluster.wanted import Wanted
 from epmdless.config import SourceSection
 from epmdless.errors import ConfigError
 from epmdless.log import Log
@@ -68,8 +67,8 @@ class Cluster:
         self._prepared: Prepared | None = None
         self._listeners: dict[str, tuple[Source, trio.CancelScope]] = {}
         self._joiners: dict[LocalNode, tuple[Joiner, trio.CancelScope]] = {}
-        self._named: dict[str, tuple[object, dict[str, Naming], list[str]]] = {}
-        self._changes = 0
+        self._wanted: Wanted | None = None
+        self._cut: set[str] = set()
         self._changed = trio.Event()
         self._gauges = Gauges(counts, self._roster, lambda: self.joiners, clock)
 
@@ -114,6 +113,8 @@ class Cluster:
         """Make a configuration the running one; sources that it leaves as they were go on."""
         before = self.running
         self._prepared = prepared
+        self._wanted = None if prepared is None else Wanted(self._roster, prepared, self._clock)
+        self._cut.clear()
         after = self.running
         self._roster.have(
             [(name, _kind(section)) for name, (section, _) in after.items()],
@@ -138,10 +139,10 @@ class Cluster:
 
     def view(self) -> dict[str, Any] | None:
         """What there is to see, in terms of JSON; None where there is no cluster."""
-        if self._prepared is None:
+        if self._prepared is None or self._wanted is None:
             return None
         view = View(self._roster, self._prepared, self._clock())
-        return view.whole(self.joiners, self._namings, is_ready=self.is_ready)
+        return view.whole(self.joiners, self._wanted.namings, is_ready=self.is_ready)
 
     # What runs.
 
@@ -155,7 +156,7 @@ class Cluster:
             if name not in self._listeners:
                 scope = trio.CancelScope()
                 self._listeners[name] = source, scope
-                listener = Listener(name, source, self._taker(name), self._counts, lambda: self.log)
+                listener = Listener(name, source, self._taker(name, source), self._counts, lambda: self.log)
                 nursery.start_soon(self._within, scope, listener.run)
 
     def _keep_joiners(self, nursery: trio.Nursery) -> None:
@@ -186,11 +187,13 @@ class Cluster:
                     note_fault(self._counts, self.log, errors)
                 await trio.sleep(1)
 
-    def _taker(self, name: str) -> Callable[[Known | Unknown], None]:
+    def _taker(self, name: str, source: Source) -> Callable[[Known | Unknown], None]:
         def left_out(reason: str) -> None:
             self._counts.count(metrics.CLUSTER_LEFT_OUT, reason)
 
         def take(said: Known | Unknown) -> None:
+            if name not in self.running or self.running[name][1] is not source:
+                return  # another one has its place already
             version = self._roster.version
             self._roster.take(name, said, self._clock(), left_out)
             if self._roster.version != version:
@@ -199,7 +202,6 @@ class Cluster:
         return take
 
     def _note_change(self) -> None:
-        self._changes += 1
         self._changed.set()
         for joiner in self.joiners:
             joiner.stir()
@@ -214,30 +216,20 @@ class Cluster:
     @property
     def version(self) -> object:
         """Changes when somebody may be wanted who was not, or the other way round."""
-        expired = () if self._prepared is None else self._roster.expired(self._clock(), self._max_age)
-        return self._changes, expired
+        return None if self._wanted is None else (self._wanted, self._wanted.version)
 
     def wants(self, node: str) -> Wants:
         """What a node is joined with."""
-        group = self._group_of_local(node)
-        if self._prepared is None or group is None:
+        if self._wanted is None:
             return Wants(None, ())
-        groups = self._prepared.groups
-        found = chain(
-            (Want(name, hidden=False) for name in self._members(group) if name != node),
-            (
-                Want(name, hidden=True)
-                for other, globs in groups.linked_to(node, group)
-                for name in self._members(other)
-                if belongs(name, globs)
-            ),
-        )
-        most = self._prepared.section.max_peers
-        peers = tuple(islice(found, most))
-        if next(found, None) is not None:
+        wants, cut = self._wanted.of(node)
+        if not cut:
+            self._cut.discard(node)
+        elif node not in self._cut:
+            self._cut.add(node)
             self._counts.count(metrics.CLUSTER_LEFT_OUT, "max_peers")
-            self.log.warning("more peers are named than a node is joined with", node=node, max_peers=most)
-        return Wants(group, peers)
+            self.log.warning("more peers are named than a node is joined with", node=node, left_out=cut)
+        return wants
 
     def gone_since(self, name: str) -> float | None:
         """Since when no source names a node that is to be disconnected for that; None: it is not."""
@@ -271,47 +263,13 @@ class Cluster:
 
     def _cookie_for(self, node: str) -> bytes:
         """The cookie of a node's group, read anew: it may have been changed."""
-        group = self._group_of_local(node)
+        group = None if self._prepared is None else self._prepared.group_of(node)
         if group is None:
             raise NodeError("left_out")
         try:
             return read_cookie(group.cookie_file, "cluster.cookie_file")
         except ConfigError as error:
             raise NodeError("cookie_file", str(error)) from None
-
-    def _group_of_local(self, node: str) -> Group | None:
-        """The group of a local node; None: it is not to be joined."""
-        if self._prepared is None:
-            return None
-        if node not in self._prepared.section.named and not belongs(node, self._prepared.nodes):
-            return None
-        return self._prepared.groups.group_of(node)
-
-    @property
-    def _max_age(self) -> float:
-        assert self._prepared is not None, "nobody asks without a configuration"
-        return float(self._prepared.section.max_age)
-
-    def _namings(self, group: Group) -> dict[str, Naming]:
-        """Who is named for a group, by whom."""
-        return self._lists(group)[1]
-
-    def _members(self, group: Group) -> list[str]:
-        """The nodes of a group, of those that its sources name."""
-        return self._lists(group)[2]
-
-    def _lists(self, group: Group) -> tuple[object, dict[str, Naming], list[str]]:
-        """The same, made once for all nodes of the group as long as nothing changes."""
-        assert self._prepared is not None, "joiners end with the configuration"
-        kept = self._named.get(group.name)
-        if kept is None or kept[0] != self.version:
-            named = self._roster.named(group.sources, self._clock(), self._max_age)
-            members = self._prepared.groups.members(group, named)
-            # In an order that no answer changes: those beyond `max_peers` must be the same each time.
-            members.sort(key=lambda name: (group.sources.index(named[name].sources[0]), name))
-            kept = self.version, named, members
-            self._named[group.name] = kept
-        return kept
 
 
 def _kind(section: SourceSection) -> str:

@@ -43,3 +43,8 @@ class NodeError(EpmdlessError):
         self.reason = reason
         self.detail = detail or REASONS[reason]
         super().__init__(f"{reason}: {self.detail}")
+
+    @property
+    def more(self) -> str | None:
+        """The detail, where it says more than the reason alone."""
+        return None if self.detail == REASONS[self.reason] else self.detail

@@ -29,10 +29,10 @@ class View:
         """Sources, groups, their local nodes and the peers of those."""
         joiners = list(joiners)
         groups = [
-            self._group(group.name, [j for j in joiners if j.group is group], namings)
+            self._group(group.name, [j for j in joiners if self._group_of(j) is group], namings)
             for group in self._prepared.groups.all
         ]
-        if apart := [joiner for joiner in joiners if joiner.group is None]:
+        if apart := [joiner for joiner in joiners if self._group_of(joiner) is None]:
             groups.append(self._group(None, apart, namings))
         return {
             "now": self._now,
@@ -59,6 +59,13 @@ class View:
     def _group(self, name: str | None, joiners: list[Joiner], namings: Namings) -> dict[str, Any]:
         return {"name": name, "nodes": [self._node(joiner, namings) for joiner in joiners]}
 
+    def _group_of(self, joiner: Joiner) -> Group | None:
+        """Where a node belongs; of which only the alive name is known yet: to the only group there is."""
+        if joiner.name is not None:
+            return self._prepared.group_of(joiner.name)
+        only = self._prepared.groups.all
+        return only[0] if len(only) == 1 else None
+
     def _node(self, joiner: Joiner, namings: Namings) -> dict[str, Any]:
         peers = [self._peer(joiner, peer, namings) for peer in joiner.peers]
         view = joiner.view()
@@ -80,9 +87,9 @@ class View:
             "sources": list(naming.sources) if naming else [],
             "seen": self._since(naming.since) if naming else None,
             "reason": peer.error.reason if peer.error else None,
-            "detail": peer.error.detail if peer.error else None,
+            "detail": peer.error.more if peer.error else None,
             "attempts": peer.attempts,
-            "next_attempt": None if peer.connected or peer.busy else max(peer.due - self._now, 0),
+            "next_attempt": max(peer.due - self._now, 0) if joiner.is_linked and peer.is_waiting else None,
         }
 
     def _since(self, time: float | None) -> float | None:
