@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -11,6 +12,10 @@ from epmdless.cluster.prepared import Prepared
 from epmdless.cluster.roster import Roster
 from epmdless.cluster.trouble import REASONS
 from epmdless.metrics import Metric, Metrics
+
+TALLY_SECONDS = 0.1
+"""For which the peers are not gone through again: all reasons are asked for at once, and there may be a
+thousand peers at each of many nodes."""
 
 
 class Gauges:
@@ -27,6 +32,7 @@ class Gauges:
         self._roster = roster
         self._joiners = joiners
         self._clock = clock
+        self._tally: tuple[float, Counter[str]] = (float("-inf"), Counter())
         self._shown: set[tuple[Metric, tuple[str, ...]]] = set()
 
     def show(self, prepared: Prepared | None) -> None:
@@ -74,8 +80,13 @@ class Gauges:
         return sum(joiner.connected for joiner in self._of(group))
 
     def _failing(self, reason: str) -> int:
-        return sum(
-            peer.error is not None and not peer.connected and peer.error.reason == reason
-            for joiner in self._joiners()
-            for peer in joiner.peers
-        )
+        made, tally = self._tally
+        if self._clock() - made > TALLY_SECONDS:
+            tally = Counter(
+                peer.error.reason
+                for joiner in self._joiners()
+                for peer in joiner.peers
+                if peer.error is not None and not peer.connected
+            )
+            self._tally = self._clock(), tally
+        return tally[reason]

@@ -6,13 +6,14 @@ It loads nothing into the node and registers nothing there; when it is closed, t
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Self
+from typing import NoReturn, Self
 
 import trio
 
 from epmdless.cluster.shaking import Cookie, Shaken, TakenError, own_names, shake
 from epmdless.cluster.trouble import NodeError
 from epmdless.errors import RemoteProtocolError
+from epmdless.net.faults import ended_by
 from epmdless.net.plain import send_all
 from epmdless.wire.calls import Outcome, Returned, erpc_call, erpc_outcome, rex_call, rex_outcome
 from epmdless.wire.distribution import TICK, FrameReader, MonitorExit, Sent, SpawnReply, decode_payload
@@ -109,17 +110,12 @@ class NodeLink:
 
         :raises NodeError: how it ended.
         """
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._tick)
-            self._take(self._shaken.rest)
-            while True:
-                with trio.move_on_after(SILENCE_SECONDS) as patience:
-                    data = await self._receive()
-                if patience.cancelled_caught:
-                    raise NodeError("timeout", "it said nothing for too long")
-                if not data:
-                    raise NodeError("closed")
-                self._take(data)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._tick)
+                await self._hear()
+        except BaseExceptionGroup as errors:
+            raise ended_by(errors, NodeError) from None
 
     async def call(self, module: str, function: str, arguments: Sequence[Term], seconds: float) -> Term:
         """Call a function in the node; its value.
@@ -156,8 +152,21 @@ class NodeLink:
         except trio.TooSlowError:
             self.close()  # half a frame may have gone
             raise NodeError("timeout", "it takes nothing in") from None
+        except trio.ClosedResourceError:  # by another call, for which it took too long
+            raise NodeError("closed") from None
         except OSError as error:
             raise NodeError("closed", error.strerror or "") from None
+
+    async def _hear(self) -> NoReturn:
+        self._take(self._shaken.rest)
+        while True:
+            with trio.move_on_after(SILENCE_SECONDS) as patience:
+                data = await self._receive()
+            if patience.cancelled_caught:
+                raise NodeError("timeout", "it said nothing for too long")
+            if not data:
+                raise NodeError("closed")
+            self._take(data)
 
     async def _receive(self) -> bytes:
         try:

@@ -133,15 +133,16 @@ class Scout:
 
     async def _ask_epmd(self, name: str) -> Seen:
         alive, _, host = name.partition("@")
-        addresses = await _addresses(host, self._epmd_port)
+        sock = await connect(await _addresses(host, self._epmd_port), "epmd_unreachable")
 
-        async def dial() -> trio.SocketStream:
-            return trio.SocketStream(await connect(addresses, "epmd_unreachable"))
+        async def connected() -> trio.SocketStream:
+            return trio.SocketStream(sock)
 
-        try:
-            outcome = await FarEpmd(dial, self._counts, self._questions).answer(Query(alive, host))
-        except ResolveError as error:
-            raise NodeError("epmd_unreachable", str(error)) from None
+        with sock:
+            try:
+                outcome = await FarEpmd(connected, self._counts, self._questions).answer(Query(alive, host))
+            except ResolveError as error:
+                raise NodeError("epmd_unreachable", str(error)) from None
         if not isinstance(outcome, Found):
             raise NodeError("not_registered")
         return Seen(outcome.node.port, is_old=outcome.node.highest <= OLD_HIGHEST)

@@ -143,7 +143,7 @@ async def introduce(messages: Messages, own: str, creation: int, *, is_old: bool
     else:
         await messages.send(Name(FLAGS, creation, own))
     status = await messages.receive()
-    if not isinstance(status, Status):
+    if not isinstance(status, Status) or status.kind is StatusKind.NAMED:
         raise NodeError("protocol", "no status where one belongs")
     if status.kind is StatusKind.ALIVE:
         await messages.send(StatusReply(goes_on=False))
