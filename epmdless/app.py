@@ -108,6 +108,7 @@ class App:
             lambda: self._registry,
             own_host=own_host(loaded.config.resolve),
             epmd_port=environment_port(os.environ),
+            is_ours=self._is_ours,
         )
         settings = self._settings(loaded.config)
         self._chain = settings.chain

@@ -45,6 +45,8 @@ class Cluster:
     :param registrations: who is registered here.
     :param own_host: the host part of our own node names.
     :param epmd_port: where the EPMD servers of peers are asked.
+    :param is_ours: whether a listener is one of ours: a relay's stand-in for a node of another host may have
+        the port of a local node.
     """
 
     def __init__(
@@ -55,12 +57,14 @@ class Cluster:
         *,
         own_host: str,
         epmd_port: int,
+        is_ours: Callable[[str, int], bool] = lambda _address, _port: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.log = log
         self._counts = counts
         self._registrations = registrations
         self._own_host = own_host
+        self._is_ours = is_ours
         self._clock = clock
         self._roster = Roster()
         self._scout = Scout(counts, epmd_port, own_host, self._roster.port_of)
@@ -248,7 +252,10 @@ class Cluster:
                 return await self._scout.dial(local.name, seen)
             addresses: list[Address] = []
             for host in addresses_for(local.port):
-                addresses += await look_up(host, local.port)
+                if not self._is_ours(host, local.port):
+                    addresses += await look_up(host, local.port)
+            if not addresses:
+                raise NodeError("unreachable", "nobody but epmdless itself listens on its port")
             return await connect(addresses, "unreachable")
 
         return await NodeLink.open(dial, self._own_host, self._cookie_for, local.name, is_old=seen.is_old)
