@@ -215,6 +215,8 @@ class Joiner:
 
     def _whose_turn_it_is(self) -> list[PeerState]:
         """The peers to try now: the new ones first, and those that failed before in half of the places."""
+        if self._gone_since is not None:
+            return []
         now = self._clock()
         busy = [peer.failures > 0 for peer in self._peers.values() if peer.busy]
         due = [peer for peer in self._peers.values() if peer.is_due(now)]
@@ -330,17 +332,30 @@ class Joiner:
             )
         peer.failed(why, self._clock(), self._rng())
 
+    @property
+    def _gone_since(self) -> float | None:
+        """Since when no source names the node itself, so that its peers disconnect it; None: they do not."""
+        return None if self._name is None else self._guide.gone_since(self._name)
+
     async def _drop_gone(self, link: Link) -> None:
-        """Disconnect what nobody names any more: once, since both ends may have a will of their own."""
+        """Disconnect what nobody names any more: once, since both ends may have a will of their own.
+
+        Where that is the node itself, its peers come to do the same, at another moment: it goes by itself, or
+        it would be connected again before it knows.
+        """
+        own = self._gone_since
         for name in self._connected:
-            since = self._guide.gone_since(name)
+            since = own if own is not None and name in self._peers else self._guide.gone_since(name)
             if since is None or self._dropped.get(name) == since:
                 continue
             if len(self._dropped) >= MAX_NAMES_TOLD:
                 self._dropped.clear()
             self._dropped[name] = since
             self._counts.count(metrics.CLUSTER_DISCONNECTS)
-            self._log().info("disconnected, as no source names it", node=self._shown, peer=printable(name))
+            whom = "it" if own is None else "the node"
+            self._log().info(
+                f"disconnected, as no source names {whom}", node=self._shown, peer=printable(name)
+            )
             await link.call("erlang", "disconnect_node", [Atom(name)], CALL_SECONDS)
 
     def view(self) -> dict[str, Any]:
