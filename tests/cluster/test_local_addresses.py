@@ -1,0 +1,105 @@
+"""On which address a local node listens: the kernel's tables, made up and real."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from epmdless.cluster.local_addresses import LOOPBACK, addresses_for
+from tests.support.ports import free_port
+
+HEAD = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
+PORT = 0x2329  # 9001
+EVERYWHERE_6 = "0" * 32
+LOOPBACK_6 = "0" * 24 + "01000000"
+MAPPED = "0000000000000000FFFF00000100007F"
+GLOBAL_6 = "B80D0120000000000000000001000000"
+
+
+def table(folder: Path, *rows: tuple[str, int, str]) -> Path:
+    """A table of (address, port, state), as proc_net(5) has it."""
+    path = folder / f"table-{len(list(folder.iterdir()))}"
+    lines = [
+        f"{number:4}: {address}:{port:04X} 00000000:0000 {state} 00000000:00000000 00:00000000 00000000 0\n"
+        for number, (address, port, state) in enumerate(rows)
+    ]
+    path.write_text(HEAD + "".join(lines))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("address", "dialled"),
+    [
+        ("0100007F", "127.0.0.1"),
+        ("0200007F", "127.0.0.2"),
+        ("0700000A", "10.0.0.7"),
+        ("00000000", "127.0.0.1"),
+        (EVERYWHERE_6, "::1"),
+        (LOOPBACK_6, "::1"),
+        (MAPPED, "127.0.0.1"),
+        (GLOBAL_6, "2001:db8::1"),
+    ],
+)
+def test_an_address_is_read_as_the_kernel_writes_it(tmp_path: Path, address: str, dialled: str) -> None:
+    assert addresses_for(PORT, [table(tmp_path, (address, PORT, "0A"))]) == [dialled]
+
+
+def test_each_address_is_named_once_and_other_ports_are_not(tmp_path: Path) -> None:
+    four = table(
+        tmp_path,
+        ("0700000A", PORT, "0A"),
+        ("00000000", PORT + 1, "0A"),
+        ("00000000", PORT, "0A"),
+        ("0100007F", PORT, "0A"),
+    )
+    six = table(tmp_path, (MAPPED, PORT, "0A"), (EVERYWHERE_6, PORT, "0A"))
+    assert addresses_for(PORT, [four, six]) == ["10.0.0.7", "127.0.0.1", "::1"]
+
+
+def test_connections_are_not_read(tmp_path: Path) -> None:
+    path = table(tmp_path, ("0100007F", PORT, "01"))
+    path.write_text(path.read_text() + "what nobody could read\n" * 3)
+    assert addresses_for(PORT, [path]) == list(LOOPBACK)
+
+
+@pytest.mark.parametrize("content", [None, "", HEAD])
+def test_without_a_table_it_is_loopback(tmp_path: Path, content: str | None) -> None:
+    path = tmp_path / "tcp"
+    if content is not None:
+        path.write_text(content)
+    assert addresses_for(PORT, [path]) == ["127.0.0.1", "::1"]
+    four = table(tmp_path, ("0700000A", PORT, "0A"))
+    assert addresses_for(PORT, [path, four]) == ["10.0.0.7"], "one is enough"
+
+
+@pytest.mark.parametrize(
+    ("family", "address", "dialled"),
+    [
+        (socket.AF_INET, "127.0.0.1", "127.0.0.1"),
+        (socket.AF_INET, "127.0.3.7", "127.0.3.7"),
+        (socket.AF_INET, "0.0.0.0", "127.0.0.1"),
+        (socket.AF_INET6, "::1", "::1"),
+        (socket.AF_INET6, "::", "::1"),
+        (socket.AF_INET6, "::ffff:127.0.3.7", "127.0.3.7"),
+    ],
+)
+def test_real_listeners_are_found_where_they_can_be_dialled(
+    family: socket.AddressFamily, address: str, dialled: str
+) -> None:
+    with socket.socket(family) as listener:
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        listener.bind((address, 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        assert addresses_for(port) == [dialled]
+        socket.create_connection((dialled, port), 5).close()
+
+
+def test_a_socket_that_does_not_listen_is_nobody() -> None:
+    port = free_port()
+    with socket.socket() as bound:
+        bound.bind(("127.0.3.7", port))
+        assert addresses_for(port) == list(LOOPBACK)
