@@ -184,7 +184,7 @@ def _usable(
     for name, told in said.peers:
         if name in after:
             continue
-        port = told if told in PORTS else None
+        port = told if isinstance(told, int) and told in PORTS else None  # None in a range: a walk through it
         old = before.get(name)
         if old is not None:
             after[name] = old if old[0] == port else (port, old[1])
