@@ -1,9 +1,10 @@
 """Real DNS servers on loopback, each with a zone that the test gives, at a port that the kernel chose."""
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Final
 
@@ -40,7 +41,7 @@ zone:
 ZONE_HEAD = """\
 $ORIGIN {origin}
 $TTL {ttl}
-@ SOA ns.{origin} hostmaster.{origin} 1 3600 600 86400 {negative_ttl}
+@ SOA ns.{origin} hostmaster.{origin} {serial} 3600 600 86400 {negative_ttl}
 @ NS ns
 ns A 127.0.0.1
 """
@@ -48,10 +49,14 @@ ns A 127.0.0.1
 
 @dataclass
 class DnsServer:
-    """A DNS server at 127.0.0.1:`port`, over UDP and TCP."""
+    """A DNS server at 127.0.0.1:`port`, over UDP and TCP.
+
+    `rewrite` is knot's: it puts other records into the zone's file; SIGHUP has it read.
+    """
 
     port: int
     program: Program
+    rewrite: Callable[[Sequence[str]], None] = lambda _: None
 
 
 @contextmanager
@@ -66,13 +71,19 @@ def knot(
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="knot-") as name:
         folder = Path(name)
-        head = ZONE_HEAD.format(origin=origin, ttl=ttl, negative_ttl=negative_ttl)
-        (folder / "zone").write_text(head + "\n".join(records) + "\n")
+        serials = count(1)
+
+        def rewrite(records: Sequence[str]) -> None:
+            head = ZONE_HEAD.format(origin=origin, ttl=ttl, negative_ttl=negative_ttl, serial=next(serials))
+            (folder / "zone").write_text(head + "\n".join(records) + "\n")
+
+        rewrite(records)
         configuration = folder / "knot.conf"
         configuration.write_text(
             KNOT_CONFIGURATION.format(folder=folder, host=HOST, port=port, origin=origin)
         )
         with _serving([program, "--config", str(configuration)], port, f"ns.{origin}") as server:
+            server.rewrite = rewrite
             yield server
 
 
