@@ -16,7 +16,7 @@ import dns.rdataclass
 import dns.rdatatype
 
 from epmdless.errors import RemoteProtocolError
-from epmdless.resolve.srv_records import SrvRecord
+from epmdless.resolve.srv_records import MAX_DOMAIN, MAX_LABEL, SrvRecord
 
 MAX_NAME_BYTES = 255
 """Of a name on the wire, with its lengths (RFC 1035 §2.3.4)."""
@@ -81,6 +81,7 @@ class _Message:
         self._wire = wire
         self._rdtype = rdtype
         self._names: dict[int, str] = {}
+        self._domains: dict[bytes, str] = {}
         self._aliases: dict[str, tuple[int, str]] = {}
         self._records: dict[str, list[tuple[int, int, int]]] = {}
         self._found: dict[str, list[str]] = {}
@@ -140,10 +141,22 @@ class _Message:
 
     def _service(self, at: int, length: int) -> SrvRecord:
         priority, weight, port = _SRV.unpack_from(self._wire, at)
-        target, end = self._name(at + _SRV.size)
-        if end != at + length:
-            raise RemoteProtocolError("length", "an SRV record does not end with its target")
+        target = self._target(at + _SRV.size, at + length)
         return SrvRecord(priority, weight, port, target, tuple(self._found.get(target, ())))
+
+    def _target(self, at: int, end: int) -> str:
+        """The name that is there; a domain that many targets share is read once."""
+        size = self._wire[at]
+        label, domain = self._wire[at + 1 : at + 1 + size], self._wire[at + 1 + size : end]
+        is_plain = 0 < size <= MAX_LABEL and domain != b"" and not label.translate(None, _USUAL)
+        if is_plain and domain in self._domains:
+            return label.decode("ascii").lower() + self._domains[domain]
+        target, its_end = self._name(at)
+        if its_end != end:
+            raise RemoteProtocolError("length", "an SRV record does not end with its target")
+        if is_plain and len(target) - size < MAX_DOMAIN - MAX_LABEL:
+            self._domains[domain] = target[size:]
+        return target
 
     def _name(self, at: int) -> tuple[str, int]:
         """A name in lower case without its last dot, and where it ends."""
@@ -175,7 +188,7 @@ class _Message:
                 lowest = at
                 continue
             left -= length + 1
-            if length > 63 or left <= 0:
+            if length > MAX_LABEL or left <= 0:
                 raise RemoteProtocolError("name", "a domain name, or a label of one, is too long")
             labels.append(wire[at + 1 : at + 1 + length])
             at += 1 + length
@@ -185,9 +198,9 @@ class _Message:
 def _text(labels: list[bytes]) -> str:
     """Labels of the usual characters as they are, others with dnspython's escapes."""
     text = b".".join(labels)
-    if text.translate(None, _USUAL) == b"" and text.count(b".") == max(len(labels) - 1, 0):
+    if not text.translate(None, _USUAL + b".") and text.count(b".") == max(len(labels) - 1, 0):
         return text.decode("ascii").lower()
     return dns.name.Name((*labels, b"")).to_text(omit_final_dot=True).lower()
 
 
-_USUAL = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_."
+_USUAL = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"

@@ -18,6 +18,10 @@ from epmdless.resolve.srv_records import SrvRecord
 
 NAME = "app.nodes.internal."
 
+HEAD = bytes.fromhex("000081800001000100000000")
+QUESTION = b"\x03app\0\0\x01\0\x01"
+A_RECORD = bytes.fromhex("000100010000003c00040a000007")
+
 
 def message(rdtype: str, answers: Sequence[str], additional: Sequence[str] = (), name: str = NAME) -> bytes:
     """A response; each record a line `NAME TTL TYPE DATA`."""
@@ -82,6 +86,28 @@ def test_labels_of_strange_characters_cannot_forge_others() -> None:
     assert read(wire, "SRV").services[0].target == r"a\.b\@c\032d.internal"
 
 
+def test_targets_that_share_a_domain_are_read_as_others() -> None:
+    targets = ["B1.x.", "b2.x.", ".", "b3.", "b4.", r"a\.b.x.", r"a\.c.x.", "x.", NAME, "b5.x.", "c.b5.x."]
+    targets += [".".join([letter * 63] * 3 + ["x" * 61]) + "." for letter in "yz"]
+    found = read(message("SRV", [f"{NAME} 60 SRV 0 0 1 {target}" for target in targets]), "SRV").services
+    assert [each.target for each in found] == [target.lower().removesuffix(".") for target in targets]
+
+
+def test_a_target_may_be_a_pointer_though_it_must_not() -> None:
+    """RFC 2782 forbids it; some servers do it all the same."""
+    targets = [b"\0", b"\xc0\x0c", b"\x01b\xc0\x0c", b"\x01C\xc0\x0c", b"\xc0\x0c"]
+    records = b"".join(
+        b"\xc0\x0c\0\x21\0\x01"
+        + bytes(4)
+        + (6 + len(target)).to_bytes(2, "big")
+        + b"\0\0\0\0\x23\x29"
+        + target
+        for target in targets
+    )
+    wire = HEAD[:7] + bytes([len(targets)]) + HEAD[8:] + QUESTION + records
+    assert [each.target for each in read(wire, "SRV").services] == ["", "app", "b.app", "c.app", "app"]
+
+
 @pytest.mark.parametrize(
     "lines",
     [
@@ -108,11 +134,6 @@ def test_cut_anywhere_it_is_an_error() -> None:
 def test_bytes_after_it_are_an_error() -> None:
     with pytest.raises(RemoteProtocolError, match="after"):
         read(GOOD + b"\0", "SRV")
-
-
-HEAD = bytes.fromhex("000081800001000100000000")
-QUESTION = b"\x03app\0\0\x01\0\x01"
-A_RECORD = bytes.fromhex("000100010000003c00040a000007")
 
 
 @pytest.mark.parametrize(
