@@ -330,13 +330,23 @@ async def test_a_connection_that_is_closed_meanwhile_fails_what_is_being_sent() 
         assert (await world.ended()).startswith("closed")
 
 
-async def test_an_end_at_the_moment_of_a_cancellation_is_a_cancellation() -> None:
+async def test_an_end_at_the_moment_of_a_cancellation_is_a_cancellation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The two come in one group, of which nobody further out knows anything."""
+    end = trio.Event()
+
+    async def receive() -> bytes:
+        await end.wait()
+        return b""
+
     async with linked(serves=False) as world, trio.open_nursery() as nursery:
+        monkeypatch.setattr(world.link, "_receive", receive)
         nursery.start_soon(world.link.serve)
         await wait_all_tasks_blocked()
-        world.node.links[0].reset()
+        end.set()
         nursery.cancel_scope.cancel()
+    assert nursery.cancel_scope.cancelled_caught
 
 
 async def test_a_failed_call_leaves_nothing_behind(autojump_clock: MockClock) -> None:
