@@ -76,7 +76,8 @@ end
 System.halt(0)
 """
 
-RESULT = re.compile(r"^@(\d+) (ok|error) ([A-Za-z0-9+/=]*)$", re.MULTILINE)
+RESULT = re.compile(r"^@(\d+) (ok|error) ([A-Za-z0-9+/=]*)\n", re.MULTILINE)
+"""A whole line: what the node is writing at this moment may be cut anywhere."""
 
 
 class BeamError(AssertionError):
