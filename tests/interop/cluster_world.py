@@ -147,27 +147,19 @@ class NameServer:
         self._program: Program | None = None
 
     def say(self, *records: str) -> None:
-        """Have just these records, lines of a zone file, and start where need be; wait until it says them."""
+        """Have just these records, lines of a zone file; wait until it says them. It starts where need be."""
         self._serial += 1
         head = ZONE.format(serial=self._serial, address=NAME_SERVER)
         (self._folder / "zone").write_text(head + "\n".join(records) + "\n")
+        file = self._folder / "knot.conf"
         if self._program is None:
-            self.start()
-        else:
-            self._machine.run(
-                '"$1" --config "$2" zone-reload internal.', require("knotc", "knot"), self._file
+            file.write_text(
+                KNOT_CONFIGURATION.format(folder=self._folder, host="0.0.0.0", port=53, origin="internal.")
             )
-            self._wait()
-
-    @property
-    def _file(self) -> str:
-        return str(self._folder / "knot.conf")
-
-    def start(self) -> None:
-        """Start it with the records that it had last."""
-        text = KNOT_CONFIGURATION.format(folder=self._folder, host="0.0.0.0", port=53, origin="internal.")
-        Path(self._file).write_text(text)
-        self._program = self._machine.start([require("knotd", "knot"), "--config", self._file])
+            self._program = self._machine.start([require("knotd", "knot"), "--config", file])
+        else:
+            knotc = require("knotc", "knot")
+            self._machine.run('"$1" --config "$2" zone-reload internal.', knotc, str(file))
         self._wait()
 
     def _wait(self) -> None:
@@ -301,11 +293,15 @@ class Names:
 
 
 @contextmanager
-def nodes_on(world: World) -> Iterator[tuple[Beam, ...]]:
-    """Run a node on each host, each of another release."""
+def nodes_on(world: World, name: Callable[[Host], str] = Host.node, *args: str) -> Iterator[tuple[Beam, ...]]:
+    """Run a node on each host, each of another release.
+
+    :param name: makes its whole name.
+    :param args: more words for `erl`.
+    """
     with ExitStack() as stack:
-        pairs = zip(FLAVOURS, world.hosts, strict=False)
-        yield tuple(stack.enter_context(node(flavour, host)) for flavour, host in pairs)
+        pairs = zip(FLAVOURS, world.hosts, strict=True)
+        yield tuple(stack.enter_context(node(flavour, host, name(host), *args)) for flavour, host in pairs)
 
 
 def wait_apart(beams: Sequence[Beam]) -> None:
@@ -315,13 +311,14 @@ def wait_apart(beams: Sequence[Beam]) -> None:
 
 
 @contextmanager
-def node(flavour: Flavour, host: Host, name: str = "app", *, cookie: str = COOKIE) -> Iterator[Beam]:
+def node(flavour: Flavour, host: Host, name: str = "app", *args: str, cookie: str = COOKIE) -> Iterator[Beam]:
     """Run a node on a host.
 
     :param name: its whole name, or its alive name: then the host's name follows.
     """
     whole = name if "@" in name else host.node(name)
-    with Beam(flavour, whole, epmd_port=EPMD_PORT, cookie=cookie, prefix=host.prefix) as beam:
+    prefix = host.prefix
+    with Beam(flavour, whole, epmd_port=EPMD_PORT, cookie=cookie, args=args, prefix=prefix) as beam:
         yield beam
 
 
