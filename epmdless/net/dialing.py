@@ -31,11 +31,15 @@ class DialError(Exception):
 
     :ivar unknown: there was nothing to dial: the name has no address, or ours alone.
     :ivar shortage: we had no room for one more connection.
+    :ivar refused: something is there, at every address, and nobody listens.
     """
 
-    def __init__(self, problem: str, *, unknown: bool = False, shortage: bool = False) -> None:
+    def __init__(
+        self, problem: str, *, unknown: bool = False, shortage: bool = False, refused: bool = False
+    ) -> None:
         self.unknown = unknown
         self.shortage = shortage
+        self.refused = refused
         super().__init__(problem)
 
 
@@ -108,13 +112,15 @@ async def _connect(address: Address) -> trio.socket.SocketType:
         sock.close()
         reason = os.strerror(error.errno) if error.errno else str(error)
         problem = f"{target[0]} port {target[1]}: {reason}"
-        raise DialError(problem, shortage=error.errno in _SHORTAGE) from None
+        is_refused = error.errno == errno.ECONNREFUSED
+        raise DialError(problem, shortage=error.errno in _SHORTAGE, refused=is_refused) from None
     except BaseException:
         sock.close()
         raise
     if _is_looped(sock):
         sock.close()
-        raise DialError(f"{target[0]} port {target[1]}: {os.strerror(errno.ECONNREFUSED)}")
+        problem = f"{target[0]} port {target[1]}: {os.strerror(errno.ECONNREFUSED)}"
+        raise DialError(problem, refused=True)
     return sock
 
 
@@ -129,13 +135,13 @@ def _is_looped(sock: trio.socket.SocketType) -> bool:
 async def _race(addresses: Sequence[Address]) -> trio.socket.SocketType:
     """Try addresses one after the other, each with a head start; the first that answers is taken."""
     won: list[trio.socket.SocketType] = []
-    problems: list[str] = []
+    problems: list[DialError] = []
 
     async def attempt(address: Address, failed: trio.Event) -> None:
         try:
             sock = await _connect(address)
         except DialError as error:
-            problems.append(str(error))
+            problems.append(error)
             failed.set()
             return
         if won:
@@ -156,5 +162,6 @@ async def _race(addresses: Sequence[Address]) -> trio.socket.SocketType:
             sock.close()
         raise
     if not won:
-        raise DialError("; ".join(problems))
+        refused = all(problem.refused for problem in problems)
+        raise DialError("; ".join(map(str, problems)), refused=refused)
     return won[0]

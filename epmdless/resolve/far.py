@@ -53,6 +53,17 @@ class Stream(Protocol):
         """Close it."""
 
 
+class FarError(ResolveError):
+    """A far server does not answer, or not as it must.
+
+    :ivar reason: in one word: ``timeout``, ``refused`` (by its host), ``unreachable`` or ``malformed``.
+    """
+
+    def __init__(self, reason: str, problem: str) -> None:
+        self.reason = reason
+        super().__init__(f"the far EPMD server: {problem}")
+
+
 Connect = Callable[[], Awaitable[Stream]]
 
 
@@ -60,11 +71,23 @@ class FarEpmd:
     """The EPMD server of one far host.
 
     :param connect: opens a connection to it; raises OSError or an EpmdlessError.
+    :param patience: seconds for a question and its answer.
+    :param longest: bytes of the longest answer that is taken.
     """
 
     name = "epmd"
 
-    def __init__(self, connect: Connect, counts: Metrics, limit: trio.CapacityLimiter) -> None:
+    def __init__(
+        self,
+        connect: Connect,
+        counts: Metrics,
+        limit: trio.CapacityLimiter,
+        *,
+        patience: float = PATIENCE,
+        longest: int = MAX_ANSWER,
+    ) -> None:
+        self._patience = patience
+        self._longest = longest
         self._connect = connect
         self._counts = counts
         self._limit = limit
@@ -77,7 +100,7 @@ class FarEpmd:
     async def answer(self, query: Query) -> Outcome:
         """Ask where the node listens.
 
-        :raises ResolveError: the server does not answer, or not as it must.
+        :raises FarError: the server does not answer, or not as it must.
         """
         said = await self._ask(PortPlease2Request(query.alive))
         try:
@@ -85,7 +108,7 @@ class FarEpmd:
             assert reply is not None, "a closed connection leaves nothing to wait for"
             answer = b"" if reply.node is None else encode_port_reply(reply.node)
         except (RemoteProtocolError, LocalProtocolError) as error:  # what cannot be said again is no answer
-            raise self._failed(str(error)) from None
+            raise self._failed("malformed", str(error)) from None
         if reply.node is None:
             self._counts.count(metrics.FAR_QUESTIONS, "missing")
             return Missing(self.name)
@@ -95,12 +118,12 @@ class FarEpmd:
     async def names(self) -> NamesReply:
         """Ask who is registered there.
 
-        :raises ResolveError: the server does not answer, or not as it must.
+        :raises FarError: the server does not answer, or not as it must.
         """
         try:
             reply = decode_names_reply(await self._ask(NamesRequest()))
         except RemoteProtocolError as error:
-            raise self._failed(str(error)) from None
+            raise self._failed("malformed", str(error)) from None
         self._counts.count(metrics.FAR_QUESTIONS, "names")
         return reply
 
@@ -109,7 +132,7 @@ class FarEpmd:
 
     async def _ask(self, request: Request) -> bytes:
         """Ask, and take everything up to the server's close."""
-        with trio.move_on_after(PATIENCE):
+        with trio.move_on_after(self._patience):
             try:
                 async with self._own_limit, self._limit:
                     stream = await self._connect()
@@ -117,17 +140,23 @@ class FarEpmd:
                         await stream.send_all(encode_request(request))
                         return await self._read_all(stream)
             except (OSError, EpmdlessError, trio.BrokenResourceError) as error:
-                raise self._failed(str(error) or "the connection broke") from None
-        raise self._failed("no answer in time")
+                raise self._failed(_reason(error), str(error) or "the connection broke") from None
+        raise self._failed("timeout", "no answer in time")
 
     async def _read_all(self, stream: Stream) -> bytes:
         received = bytearray()
         async for piece in stream:
             received += piece
-            if len(received) > MAX_ANSWER:
-                raise ResolveError("its answer is longer than any can be")
+            if len(received) > self._longest:
+                raise RemoteProtocolError("long", f"its answer has more than {self._longest} bytes")
         return bytes(received)
 
-    def _failed(self, problem: str) -> ResolveError:
+    def _failed(self, reason: str, problem: str) -> FarError:
         self._counts.count(metrics.FAR_QUESTIONS, "failed")
-        return ResolveError(f"the far EPMD server: {problem}")
+        return FarError(reason, problem)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, RemoteProtocolError):
+        return "malformed"
+    return "refused" if isinstance(error, ConnectionRefusedError) else "unreachable"

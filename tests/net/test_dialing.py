@@ -125,7 +125,7 @@ async def test_nobody_listens(host: str) -> None:
     resolve({NAME: ["127.0.0.1"]})
     with closed_port() as port, pytest.raises(DialError, match=f"port {port}: Connection refused") as raised:
         await dial(host, port, nobody)
-    assert (raised.value.unknown, raised.value.shortage) == (False, False)
+    assert (raised.value.unknown, raised.value.shortage, raised.value.refused) == (False, False, True)
 
 
 async def test_ourselves_are_never_dialled(far_host: FarHost) -> None:

@@ -1,6 +1,7 @@
 """The EPMD server of another host, asked over connections in memory."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import trio
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from epmdless import metrics
 from epmdless.errors import EpmdlessError, ResolveError
 from epmdless.metrics import Metrics
-from epmdless.resolve.far import MAX_ANSWER, MAX_QUESTIONS_A_SERVER, PATIENCE, FarEpmd
+from epmdless.resolve.far import MAX_ANSWER, MAX_QUESTIONS_A_SERVER, PATIENCE, FarEpmd, FarError
 from epmdless.resolve.outcomes import Found, Missing, Query, Verdict
 from tests.support.epmd_client import framed
 from tests.support.far_epmd import EXTRA, MISS, port_reply
@@ -135,6 +136,50 @@ async def test_a_server_that_fails_is_no_outcome(says: bytes | Exception) -> Non
 
     await asking(server, ask)
     assert server.counted("failed") == 1
+
+
+@pytest.mark.parametrize(
+    ("says", "reason"),
+    [
+        (ConnectionRefusedError("Connection refused"), "refused"),
+        (OSError("No route to host"), "unreachable"),
+        (trio.BrokenResourceError(), "unreachable"),
+        (ResolveError("no gateway"), "unreachable"),
+        (LIST[:-1], "malformed"),
+        (bytes(MAX_ANSWER + 1), "malformed"),
+        (None, "timeout"),
+    ],
+    ids=lambda says: repr(says)[:20],
+)
+async def test_why_it_failed_is_said_in_a_word(
+    says: bytes | Exception | None, reason: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    async def ask(far: FarEpmd) -> None:
+        with pytest.raises(FarError) as caught:
+            await far.names()
+        assert caught.value.reason == reason
+
+    await asking(Server(says), ask)
+
+
+async def test_patience_and_length_can_be_less(autojump_clock: trio.testing.MockClock) -> None:
+    for says, reason in ((None, "timeout"), (LIST, "malformed")):
+        async with trio.open_nursery() as nursery:
+            server = Server(says)
+            ours, theirs = trio.testing.memory_stream_pair()
+            nursery.start_soon(server.answer, theirs)
+
+            async def connect(stream: trio.StapledStream = ours) -> Any:  # type: ignore[type-arg]
+                return stream
+
+            limit = trio.CapacityLimiter(1)
+            far = FarEpmd(connect, server.counts, limit, patience=0.5, longest=len(LIST) - 1)
+            started = trio.current_time()
+            with pytest.raises(FarError) as caught:
+                await far.names()
+            assert caught.value.reason == reason
+            assert trio.current_time() - started == pytest.approx(0 if says else 0.5)
+            nursery.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize("says", [b"", b"\0\0\1", LIST + b"name \n", LIST[:4] + b"\xff"])
