@@ -311,14 +311,21 @@ def wait_apart(beams: Sequence[Beam]) -> None:
 
 
 @contextmanager
-def node(flavour: Flavour, host: Host, name: str = "app", *args: str, cookie: str = COOKIE) -> Iterator[Beam]:
+def node(
+    flavour: Flavour,
+    host: Host,
+    name: str = "app",
+    *args: str,
+    cookie: str = COOKIE,
+    epmd_port: int = EPMD_PORT,
+) -> Iterator[Beam]:
     """Run a node on a host.
 
     :param name: its whole name, or its alive name: then the host's name follows.
     """
     whole = name if "@" in name else host.node(name)
     prefix = host.prefix
-    with Beam(flavour, whole, epmd_port=EPMD_PORT, cookie=cookie, args=args, prefix=prefix) as beam:
+    with Beam(flavour, whole, epmd_port=epmd_port, cookie=cookie, args=args, prefix=prefix) as beam:
         yield beam
 
 

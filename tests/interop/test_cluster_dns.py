@@ -85,6 +85,14 @@ def test_addresses_name_them(world: World, servers: Servers, dns: NameServer, no
     wait_joined(nodes)
 
 
+def test_addresses_name_epmd_servers_that_name_them(
+    world: World, servers: Servers, dns: NameServer, nodes: Nodes
+) -> None:
+    dns.say(*records(*world.hosts))
+    reload(servers, world.cluster({"names": {"kind": "epmd", "dns": [DOMAIN], "poll": SOON}}))
+    wait_joined(nodes)
+
+
 def test_an_address_comes_and_goes(world: World, servers: Servers, dns: NameServer, nodes: Nodes) -> None:
     dns.say(*records(*world.hosts[:2]))
     reload(servers[:2], text(world))
