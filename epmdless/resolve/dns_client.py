@@ -67,7 +67,7 @@ class DnsClient:
     :param servers: asked in this order; empty: what the system's resolv.conf names.
     :param timeout: seconds for one question to one server.
     :param lifetime: seconds for all servers and tries together.
-    :param remedy: what to do where no server is named, for the error.
+    :param remedy: what follows in the error that no server is named.
     :raises ConfigError: no servers are given and resolv.conf names none.
     """
 
@@ -78,7 +78,7 @@ class DnsClient:
         timeout: float,
         lifetime: float,
         tcp: bool = False,
-        remedy: str = "name one there",
+        remedy: str = "",
     ) -> None:
         self._resolver = _system_resolver(remedy) if not servers else _resolver_of(servers)
         self._resolver.use_edns(0, 0, EDNS_PAYLOAD)
@@ -202,7 +202,7 @@ def _system_resolver(remedy: str) -> dns.asyncresolver.Resolver:
     try:
         resolver = dns.asyncresolver.Resolver()
     except dns.exception.DNSException:
-        raise ConfigError("/etc/resolv.conf", "", f"names no DNS server; {remedy}") from None
+        raise ConfigError("/etc/resolv.conf", "", f"names no DNS server{remedy}") from None
     resolver.nameservers = [_Server(str(address), resolver.port) for address in resolver.nameservers]
     return resolver
 

@@ -17,7 +17,7 @@ class DnsSource:
     def __init__(
         self, servers: Sequence[Endpoint], *, timeout: float, lifetime: float, tcp: bool = False
     ) -> None:
-        remedy = "name them in resolve.srv.servers"
+        remedy = "; name them in resolve.srv.servers"
         self._client = DnsClient(servers, timeout=timeout, lifetime=lifetime, tcp=tcp, remedy=remedy)
 
     async def ask(self, question: str) -> SrvAnswer:

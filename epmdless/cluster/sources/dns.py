@@ -61,7 +61,7 @@ class DnsNames:
             timeout=section.timeout,
             lifetime=section.lifetime,
             tcp=section.tcp,
-            remedy="name them in `servers` of the source of kind dns",
+            remedy="; name them in `servers` of the source of kind dns",
         )
         self._first_look: float | None = None
         self._turns = trio.CapacityLimiter(MAX_QUESTIONS)

@@ -51,7 +51,7 @@ class Hosts:
         self._listed = section.hosts
         self._client = client
         if section.dns and client is None:
-            remedy = "and `dns` of the source of kind epmd needs one"
+            remedy = ", which `dns` of the source of kind epmd needs"
             self._client = DnsClient([], timeout=DNS_TIMEOUT, lifetime=DNS_LIFETIME, remedy=remedy)
         types: tuple[AddressType, ...] = ("A", "AAAA")
         self._questions = {

@@ -258,18 +258,51 @@ print("app@b1")
 """
 
 
-@pytest.mark.parametrize("does", ["time.sleep(1000)", "while True: os.write(2, b'x' * 65536)"])
-async def test_a_daemon_that_escaped_with_our_pipe_holds_nothing_up(tmp_path: Path, does: str) -> None:
-    """As `ssh` leaves its master behind."""
+SLEEPS = "time.sleep(1000)"
+WRITES = "while True: os.write(2, b'x' * 65536)"
+
+
+async def outcome(program: NamesCommand) -> list[str] | str:
+    """The names, or the reason why there are none."""
+    try:
+        return await names(program)
+    except LookError as error:
+        return error.reason
+
+
+@pytest.mark.parametrize(
+    ("does", "outcomes"),
+    [(SLEEPS, [["app@b1"]]), (WRITES, [["app@b1"], "too_many"])],
+    ids=["sleeps", "writes"],
+)
+@pytest.mark.parametrize("is_late", [False, True])
+async def test_a_daemon_that_escaped_with_our_pipe_holds_nothing_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, does: str, outcomes: list[list[str] | str], is_late: bool
+) -> None:
+    """As `ssh` leaves its master behind.
+
+    :param is_late: nothing is read before the program has ended.
+    """
+    if is_late:
+        monkeypatch.setattr("epmdless.cluster.sources.program._Hearing._read", never)
     files = [str(tmp_path / "new"), str(tmp_path / "daemon")]
     program = source(sys.executable, "-c", DAEMON.format(does=does), *files)
     try:
-        if "write" in does:
-            assert (await failure(program)).reason == "too_many"
-        else:
-            assert await names(program) == ["app@b1"]
+        assert await outcome(program) in outcomes
     finally:
         kill(tmp_path / "daemon")
+
+
+async def never(*_: object) -> None:
+    """What has no end."""
+    await trio.sleep_forever()
+
+
+async def test_what_was_not_read_when_it_ended_is_read_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("epmdless.cluster.sources.program._Hearing._read", never)
+    script = "for n in range(2000): print(f'app-{n}@b')"
+    assert len(await names(source(sys.executable, "-c", script))) == 2000
+    assert "exit status 1: why" in (await failure(shell("echo why >&2; exit 1"))).detail
 
 
 @pytest.mark.parametrize("where", ["", ">&2"])

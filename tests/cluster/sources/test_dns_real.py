@@ -91,13 +91,16 @@ async def test_a_server_that_ends_is_not_nobody() -> None:
 
 
 BUILD = """\
-from epmdless.cluster.sources.dns import DnsNames
-from epmdless.config import DnsSource
+from epmdless.cluster.sources.build import build
+from epmdless.config import DnsSource, EpmdSource
 from epmdless.errors import ConfigError
-try:
-    DnsNames(DnsSource(basename="app", addresses=("a.internal",)))
-except ConfigError as error:
-    print(error)
+from tests.cluster.sources.saying import AROUND
+sections = [DnsSource(basename="app", addresses=("a.internal",)), EpmdSource(dns=("a.internal",))]
+for section in sections:
+    try:
+        build("d", section, AROUND, "epmdless.toml")
+    except ConfigError as error:
+        print(error)
 """
 
 
@@ -107,5 +110,9 @@ def test_a_system_without_servers_is_a_mistake_of_the_configuration(tmp_path: Pa
     script = 'mount --bind "$1" /etc/resolv.conf && exec "$2" -c "$3"'
     words = [str(tmp_path / "resolv.conf"), PYTHON, BUILD]
     done = run([unshare, "--mount", "--net", "sh", "-c", script, "sh", *words], env=clean_env())
-    said = "/etc/resolv.conf: names no DNS server; name them in `servers` of the source of kind dns\n"
-    assert (done.status, done.stdout, done.stderr) == (0, said, "")
+    assert (done.status, done.stderr) == (0, "")
+    nowhere = "/etc/resolv.conf: names no DNS server"
+    assert done.stdout.splitlines() == [
+        f"{nowhere}; name them in `servers` of the source of kind dns",
+        f"{nowhere}, which `dns` of the source of kind epmd needs",
+    ]
