@@ -21,7 +21,12 @@ def surroundings(
     environ: Mapping[str, str] | None = None, local_nodes: Sequence[str] = (), log: Lines | None = None
 ) -> Surroundings:
     """Surroundings without a process; of `local_nodes` the list itself is looked at each time."""
-    return Surroundings(Metrics(), log or Lines(), environ or {}, "b1.internal", lambda: tuple(local_nodes))
+    kept = Lines() if log is None else log
+    return Surroundings(Metrics(), kept, environ or {}, "b1.internal", lambda: tuple(local_nodes))
+
+
+PATIENCE = 600.0
+"""Seconds that a test has, which are seldom real ones."""
 
 
 @dataclass
@@ -66,8 +71,11 @@ class Said:
 
 
 @asynccontextmanager
-async def running(source: Source) -> AsyncIterator[Said]:
-    """Run a source, again whenever it fails, as the supervisor does."""
+async def running(source: Source, within: float = PATIENCE) -> AsyncIterator[Said]:
+    """Run a source, again whenever it fails, as the supervisor does.
+
+    :param within: seconds, for all that is done with it.
+    """
     said = Said()
 
     async def supervise() -> None:
@@ -78,7 +86,8 @@ async def running(source: Source) -> AsyncIterator[Said]:
                 said(Unknown(error.reason, error.detail))
             await trio.sleep(RESTART_PAUSE)
 
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(supervise)
-        yield said
-        nursery.cancel_scope.cancel()
+    with trio.fail_after(within):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(supervise)
+            yield said
+            nursery.cancel_scope.cancel()
