@@ -69,9 +69,10 @@ class DnsSource(Section, frozen=True, tag_field="kind", tag="dns"):
     srv_names: Literal["port", "plain"] = "port"
     """``port``: ``BASENAME-PORT@TARGET``; ``plain``: ``BASENAME@TARGET``, its port kept for `peers`."""
     families: tuple[Literal["ipv4", "ipv6"], ...] = ("ipv4", "ipv6")
-    gather: Duration = Duration(30)
+    gather: Duration = Duration(120)
     """How long a record is remembered that answers no longer hold: servers that cap their answers
-    (AWS Cloud Map: 8 records) show another part of the cluster each time. 0s: not at all."""
+    (AWS Cloud Map: 8 records) show another part of the cluster each time. With 24 polls in that time, 8 of 40
+    records leave one of 200 out at any moment. 0s: not at all."""
     poll: Duration = Duration(5)
     servers: tuple[Address, ...] = ()
     """Empty: the system's resolv.conf."""

@@ -33,7 +33,7 @@ def test_dns_and_its_defaults() -> None:
     read = source(DnsSource, DNS)
     assert (read.basename, read.addresses, read.srv) == ("shop", ("shop.internal",), ())
     assert (read.srv_names, read.families, read.servers) == ("port", ("ipv4", "ipv6"), ())
-    assert (read.gather, read.poll, read.tcp) == (Duration(30), Duration(5), False)
+    assert (read.gather, read.poll, read.tcp) == (Duration(120), Duration(5), False)
     assert (read.timeout, read.lifetime) == (Duration(1), Duration(3))
 
 
