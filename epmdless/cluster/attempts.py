@@ -55,8 +55,8 @@ class PeerState:
     """
 
     __slots__ = (
-        *("_blind_at", "attempts", "busy", "connected", "due", "error", "failures", "hidden", "is_current"),
-        "name",
+        *("_blind_at", "_is_blind", "attempts", "busy", "connected", "due", "error", "failures", "hidden"),
+        *("is_current", "name"),
     )
 
     def __init__(self, want: Want, now: float) -> None:
@@ -70,6 +70,7 @@ class PeerState:
         self.busy = False
         self.due = now
         self._blind_at = now + BLIND_AFTER
+        self._is_blind = False
 
     @property
     def state(self) -> str:
@@ -111,19 +112,21 @@ class PeerState:
 
         :returns: whether it is tried all the same.
         """
-        if now >= self._blind_at:
+        self._is_blind = now >= self._blind_at
+        if self._is_blind:
             self._blind_at = now + LONGEST_PAUSE
             return True
         self._failed(error, now, LONGEST_LOOK, chance)
         return False
 
     def failed(self, error: NodeError, now: float, chance: float) -> None:
-        """The node could not connect to it."""
-        is_refused = error.reason == "refused"
-        self._failed(error, now, LONGEST_PAUSE_REFUSED if is_refused else LONGEST_PAUSE, chance)
+        """The node could not connect to it; where that was tried in the dark, looks go on as before."""
+        longest = LONGEST_PAUSE_REFUSED if error.reason == "refused" else LONGEST_PAUSE
+        self._failed(error, now, LONGEST_LOOK if self._is_blind else longest, chance)
+        self._is_blind = False
 
     def _failed(self, error: NodeError, now: float, longest: float, chance: float) -> None:
-        self.error = error
+        self.error = error.kept()
         pause = min(SHORTEST_PAUSE * 2 ** min(self.failures, 10), longest)
         self.failures += 1
         self.due = now + pause * (1 - chance / 2)

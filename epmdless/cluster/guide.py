@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from epmdless.cluster.groups import Group, Want
@@ -54,8 +55,12 @@ class Guide(Protocol):
     def gone_since(self, name: str) -> float | None:
         """Since when no source names a node that is to be disconnected for that; None: it is not."""
 
-    async def open(self, local: LocalNode) -> Link:
-        """Connect to a local node. Raises NodeError."""
+    async def open(self, local: LocalNode, met: Callable[[str], None]) -> Link:
+        """Connect to a local node.
+
+        :param met: told the node's whole name as soon as it is known, whatever comes after.
+        :raises NodeError: no connection comes about.
+        """
 
     async def look(self, name: str, *, again: bool) -> object:
         """See whether a peer is there.

@@ -167,7 +167,7 @@ class Joiner:
         if self.error is None or self.error.reason != error.reason:
             say = self._log().warning if self._linked_at is None else self._log().info
             say("no connection to a local node", node=self._shown, reason=error.reason, detail=error.detail)
-        self.error = error
+        self.error = error.kept()
 
     def _unlinked(self) -> None:
         if self._link is not None:
@@ -184,9 +184,8 @@ class Joiner:
         self._linked_at = None
         if self._name is not None and self._guide.wants(self._name).group is None:
             raise NodeError("left_out")
-        self._link = link = await self._guide.open(self.local)
+        self._link = link = await self._guide.open(self.local, self._meet)
         self._linked_at = self._clock()
-        self._name = link.name
         self._seen_version = None
         self._next_look = 0.0
         if self.error is not None or not self._told:
@@ -199,6 +198,9 @@ class Joiner:
                 await self._tend(link, nursery)
         except BaseExceptionGroup as errors:
             raise ended_by(errors, NodeError) from None
+
+    def _meet(self, name: str) -> None:
+        self._name = name
 
     async def _tend(self, link: Link, nursery: trio.Nursery) -> None:
         while True:

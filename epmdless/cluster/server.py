@@ -241,8 +241,8 @@ class Cluster:
             return None
         return self._roster.gone_since(name, self._clock(), self._prepared.section.hold)
 
-    async def open(self, local: LocalNode) -> NodeLink:
-        """Connect to a local node. Raises NodeError."""
+    async def open(self, local: LocalNode, met: Callable[[str], None]) -> NodeLink:
+        """Connect to a local node, and tell its whole name. Raises NodeError."""
         seen = Seen(local.port, is_old=local.highest <= OLD_HIGHEST)
         if not local.port:
             seen = await self._scout.look(local.name, again=False)
@@ -258,7 +258,11 @@ class Cluster:
                 raise NodeError("unreachable", "nobody but epmdless itself listens on its port")
             return await connect(addresses, "unreachable")
 
-        return await NodeLink.open(dial, self._own_host, self._cookie_for, local.name, is_old=seen.is_old)
+        def cookie(name: str) -> bytes:
+            met(name)
+            return self._cookie_for(name)
+
+        return await NodeLink.open(dial, self._own_host, cookie, local.name, is_old=seen.is_old)
 
     async def look(self, name: str, *, again: bool) -> None:
         """See whether a peer is there. Raises NodeError."""

@@ -44,6 +44,10 @@ class NodeError(EpmdlessError):
         self.detail = detail or REASONS[reason]
         super().__init__(f"{reason}: {self.detail}")
 
+    def kept(self) -> NodeError:
+        """The same, to be kept: without the frames that it came through, 10 KB with all that they hold."""
+        return NodeError(self.reason, self.detail)
+
     @property
     def more(self) -> str | None:
         """The detail, where it says more than the reason alone."""
