@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+
+import trio
 
 TABLES = (Path("/proc/self/net/tcp"), Path("/proc/self/net/tcp6"))
 """Of the sockets of our network namespace, which a node that registers at loopback shares (proc_net(5)). A
@@ -15,35 +17,71 @@ LISTEN = "0A"
 
 LOOPBACK = ("127.0.0.1", "::1")
 
+SHARE = 0.02
+"""Of the time, for reading the tables. That takes 5 to 20 ms, in which nothing else is done: the kernel goes
+through its table of all connections too."""
 
-def addresses_for(port: int, tables: Iterable[Path] = TABLES) -> list[str]:
-    """The addresses at which somebody of this machine listens on a port, loopback in place of all interfaces.
+LONGEST_PAUSE = 1.0
+"""Seconds from one reading to the next: for so long a node may have to wait for its connection."""
 
-    :returns: both loopback addresses where the tables cannot be read or name nobody.
+
+class Listeners:
+    """Who listens on this machine: the tables are read when somebody asks, and seldom."""
+
+    def __init__(self, tables: Iterable[Path] = TABLES) -> None:
+        self._tables = tuple(tables)
+        self._found: Mapping[int, list[str]] = {}
+        self._began = float("-inf")
+        self._due = float("-inf")
+
+    async def addresses_for(self, port: int) -> list[str]:
+        """The addresses at which somebody listens on a port, loopback in place of all interfaces.
+
+        What was read before the question counts while it is fresh and names somebody.
+
+        :returns: both loopback addresses where the tables cannot be read or name nobody.
+        """
+        asked = trio.current_time()
+        while True:
+            if trio.current_time() >= self._due:
+                self._read()
+            if port in self._found or self._began >= asked:
+                return self._found.get(port) or list(LOOPBACK)
+            await trio.sleep(self._due - trio.current_time())
+
+    def _read(self) -> None:
+        self._began = trio.current_time()
+        self._found = listeners(self._tables)
+        ended = trio.current_time()
+        self._due = ended + min((ended - self._began) / SHARE, LONGEST_PAUSE)
+
+
+def listeners(tables: Iterable[Path]) -> dict[int, list[str]]:
+    """The addresses that can be dialled for each port at which somebody listens.
+
+    A table that cannot be read names nobody.
     """
-    found: list[str] = []
+    found: dict[int, dict[str, None]] = {}
     for table in tables:
         try:
             with table.open() as lines:
-                found += _listeners(lines, port)
+                _take_listeners(lines, found)
         except OSError:
             continue
-    return list(dict.fromkeys(map(_dialled, found))) or list(LOOPBACK)
+    return {port: list(addresses) for port, addresses in found.items()}
 
 
-def _listeners(lines: Iterable[str], port: int) -> Iterator[str]:
-    """The addresses in a table. The kernel lists what listens first; no more than that is read: the rest
-    may be a hundred thousand lines."""
-    wanted = f"{port:04X}"
+def _take_listeners(lines: Iterable[str], found: dict[int, dict[str, None]]) -> None:
+    """Take in the addresses in a table. The kernel lists what listens first; no more than that is read: the
+    rest may be a hundred thousand lines."""
     for line in lines:
         fields = line.split(maxsplit=4)
         if len(fields) < 4 or not fields[0].endswith(":"):
             continue  # the heading
         if fields[3] != LISTEN:
             return
-        address, _, its_port = fields[1].partition(":")
-        if its_port == wanted:
-            yield _address(address)
+        address, _, port = fields[1].partition(":")
+        found.setdefault(int(port, 16), {})[_dialled(_address(address))] = None
 
 
 def _address(text: str) -> str:

@@ -13,7 +13,7 @@ from epmdless.cluster.gauges import Gauges
 from epmdless.cluster.guide import Wants
 from epmdless.cluster.joiner import Joiner
 from epmdless.cluster.listening import Listener
-from epmdless.cluster.local_addresses import addresses_for
+from epmdless.cluster.local_addresses import Listeners
 from epmdless.cluster.local_node import LocalNode, local_nodes
 from epmdless.cluster.node_link import NodeLink
 from epmdless.cluster.peers import Known, Source, Unknown
@@ -65,6 +65,7 @@ class Cluster:
         self._registrations = registrations
         self._own_host = own_host
         self._is_ours = is_ours
+        self._listening = Listeners()
         self._clock = clock
         self._roster = Roster()
         self._scout = Scout(counts, epmd_port, own_host, self._roster.port_of)
@@ -251,7 +252,7 @@ class Cluster:
             if not local.port:
                 return await self._scout.dial(local.name, seen)
             addresses: list[Address] = []
-            for host in addresses_for(local.port):
+            for host in await self._listening.addresses_for(local.port):
                 if not self._is_ours(host, local.port):
                     addresses += await look_up(host, local.port)
             if not addresses:

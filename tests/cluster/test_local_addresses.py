@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+import trio
+import trio.testing
 
-from epmdless.cluster.local_addresses import LOOPBACK, addresses_for
+from epmdless.cluster import local_addresses
+from epmdless.cluster.local_addresses import LONGEST_PAUSE, LOOPBACK, Listeners, listeners
 from tests.support.ports import free_port
 
 HEAD = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
@@ -43,7 +47,7 @@ def table(folder: Path, *rows: tuple[str, int, str]) -> Path:
     ],
 )
 def test_an_address_is_read_as_the_kernel_writes_it(tmp_path: Path, address: str, dialled: str) -> None:
-    assert addresses_for(PORT, [table(tmp_path, (address, PORT, "0A"))]) == [dialled]
+    assert listeners([table(tmp_path, (address, PORT, "0A"))]) == {PORT: [dialled]}
 
 
 def test_each_address_is_named_once_and_other_ports_are_not(tmp_path: Path) -> None:
@@ -55,23 +59,23 @@ def test_each_address_is_named_once_and_other_ports_are_not(tmp_path: Path) -> N
         ("0100007F", PORT, "0A"),
     )
     six = table(tmp_path, (MAPPED, PORT, "0A"), (EVERYWHERE_6, PORT, "0A"))
-    assert addresses_for(PORT, [four, six]) == ["10.0.0.7", "127.0.0.1", "::1"]
+    assert listeners([four, six]) == {PORT: ["10.0.0.7", "127.0.0.1", "::1"], PORT + 1: ["127.0.0.1"]}
 
 
 def test_connections_are_not_read(tmp_path: Path) -> None:
     path = table(tmp_path, ("0100007F", PORT, "01"))
     path.write_text(path.read_text() + "what nobody could read\n" * 3)
-    assert addresses_for(PORT, [path]) == list(LOOPBACK)
+    assert listeners([path]) == {}
 
 
 @pytest.mark.parametrize("content", [None, "", HEAD])
-def test_without_a_table_it_is_loopback(tmp_path: Path, content: str | None) -> None:
+async def test_without_a_table_it_is_loopback(tmp_path: Path, content: str | None) -> None:
     path = tmp_path / "tcp"
     if content is not None:
         path.write_text(content)
-    assert addresses_for(PORT, [path]) == ["127.0.0.1", "::1"]
+    assert await Listeners([path]).addresses_for(PORT) == ["127.0.0.1", "::1"]
     four = table(tmp_path, ("0700000A", PORT, "0A"))
-    assert addresses_for(PORT, [path, four]) == ["10.0.0.7"], "one is enough"
+    assert await Listeners([path, four]).addresses_for(PORT) == ["10.0.0.7"], "one is enough"
 
 
 @pytest.mark.parametrize(
@@ -85,7 +89,7 @@ def test_without_a_table_it_is_loopback(tmp_path: Path, content: str | None) -> 
         (socket.AF_INET6, "::ffff:127.0.3.7", "127.0.3.7"),
     ],
 )
-def test_real_listeners_are_found_where_they_can_be_dialled(
+async def test_real_listeners_are_found_where_they_can_be_dialled(
     family: socket.AddressFamily, address: str, dialled: str
 ) -> None:
     with socket.socket(family) as listener:
@@ -94,12 +98,72 @@ def test_real_listeners_are_found_where_they_can_be_dialled(
         listener.bind((address, 0))
         listener.listen()
         port = listener.getsockname()[1]
-        assert addresses_for(port) == [dialled]
+        assert await Listeners().addresses_for(port) == [dialled]
         socket.create_connection((dialled, port), 5).close()
 
 
-def test_a_socket_that_does_not_listen_is_nobody() -> None:
+async def test_a_socket_that_does_not_listen_is_nobody() -> None:
     port = free_port()
     with socket.socket() as bound:
         bound.bind(("127.0.3.7", port))
-        assert addresses_for(port) == list(LOOPBACK)
+        assert await Listeners().addresses_for(port) == list(LOOPBACK)
+
+
+class TestManyQuestions:
+    """However many nodes are dialled, the tables are read seldom."""
+
+    async def test_they_share_a_reading(
+        self, tmp_path: Path, slowly: list[float], autojump_clock: trio.testing.MockClock
+    ) -> None:
+        path = table(tmp_path, *(("0700000A", PORT + number, "0A") for number in range(500)))
+        tables = Listeners([path])
+        answers = [await tables.addresses_for(PORT + number) for number in range(500)]
+        assert answers == [["10.0.0.7"]] * 500
+        assert slowly == [0.0]
+
+    async def test_who_is_not_found_is_looked_for_once_more_and_for_all_who_wait(
+        self, tmp_path: Path, slowly: list[float], autojump_clock: trio.testing.MockClock
+    ) -> None:
+        """A node that registers listens already, though perhaps not yet at the last reading."""
+        path = table(tmp_path)
+        tables = Listeners([path])
+        assert await tables.addresses_for(PORT) == list(LOOPBACK)
+        path.write_text(table(tmp_path, ("0700000A", PORT, "0A")).read_text())
+        found: list[list[str]] = []
+
+        async def ask() -> None:
+            found.append(await tables.addresses_for(PORT))
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(100):
+                nursery.start_soon(ask)
+        assert found == [["10.0.0.7"]] * 100
+        assert slowly == [0.0, pytest.approx(READING + LONGEST_PAUSE)]
+
+    async def test_what_is_no_longer_fresh_does_not_count(
+        self, tmp_path: Path, slowly: list[float], autojump_clock: trio.testing.MockClock
+    ) -> None:
+        path = table(tmp_path, ("0700000A", PORT, "0A"))
+        tables = Listeners([path])
+        await tables.addresses_for(PORT)
+        path.write_text(HEAD)
+        await trio.sleep(LONGEST_PAUSE)
+        assert await tables.addresses_for(PORT) == list(LOOPBACK)
+
+
+READING = 0.1
+
+
+@pytest.fixture
+def slowly(monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock) -> list[float]:
+    """When the tables are read, which takes its time."""
+    times: list[float] = []
+    start = autojump_clock.current_time()
+
+    def read(tables: Iterable[Path]) -> dict[int, list[str]]:
+        times.append(trio.current_time() - start)
+        autojump_clock.jump(READING)
+        return listeners(tables)
+
+    monkeypatch.setattr(local_addresses, "listeners", read)
+    return times
