@@ -140,7 +140,7 @@ def events(host: Host) -> Events:
 
 
 def metrics(host: Host) -> dict[tuple[str, tuple[str, ...]], float]:
-    """The metrics of the host's EPMD server of ours, by name and labels' values, in the order of the labels."""
+    """The metrics of the host's EPMD server of ours, by name and values of labels, these in their order."""
 
     def read() -> str:
         with urllib.request.urlopen(f"http://127.0.0.1:{METRICS_PORT}/metrics", timeout=10) as page:
