@@ -55,8 +55,11 @@ STEADY_SECONDS = 10.0
 """A connection that lasted so long was a good one; after one that did not, the pause grows."""
 
 PAUSE_A_NAME = 0.0005
-"""Seconds between two looks for each name in the answer, up to WATCH_SECONDS: to take an answer in costs some
+"""Seconds between two looks for each name in the answer, up to LONGEST_WATCH: to take an answer in costs some
 3 µs a name, of which a hundredth part of the time is enough for any node."""
+
+LONGEST_WATCH = 15.0
+"""Seconds between two looks, however many names there are."""
 
 REFUSALS = frozenset({"cookie", "not_allowed", "left_out"})
 
@@ -265,7 +268,7 @@ class Joiner:
 
     async def _look(self, link: Link) -> None:
         """See whom the node is connected to."""
-        self._next_look = self._clock() + min(PAUSE_A_NAME * len(self._connected), WATCH_SECONDS)
+        self._next_look = self._clock() + min(PAUSE_A_NAME * len(self._connected), LONGEST_WATCH)
         before = [peer for peer in self._peers.values() if peer.connected]
         said = await link.call("erlang", "nodes", [Atom("connected")], CALL_SECONDS)
         if not isinstance(said, list):

@@ -33,6 +33,15 @@ SEND_SECONDS = 10.0
 
 READ_SIZE = 65_536
 
+EFFORT = 0.001
+"""Seconds that it may take to take in what a node says, before we rest from it."""
+
+SHARE = 0.02
+"""Of the time, that we listen to one node at the most. An answer with 20,000 names takes some 30 ms."""
+
+LONGEST_REST = 1.0
+"""Seconds until the node is listened to again: less than a call has."""
+
 MAX_NUMBER = (1 << 15) - 1
 """Of a process: 15 bits of a pid's number, as every release takes them."""
 
@@ -159,6 +168,7 @@ class NodeLink:
 
     async def _hear(self) -> NoReturn:
         self._take(self._shaken.rest)
+        effort = 0.0
         while True:
             with trio.move_on_after(SILENCE_SECONDS) as patience:
                 data = await self._receive()
@@ -166,7 +176,13 @@ class NodeLink:
                 raise NodeError("timeout", "it said nothing for too long")
             if not data:
                 raise NodeError("closed")
+            began = trio.current_time()
             self._take(data)
+            effort += trio.current_time() - began
+            if effort > EFFORT:
+                # One that talks without end must not keep others from being heard.
+                await trio.sleep(min(effort / SHARE, LONGEST_REST))
+                effort = 0.0
 
     async def _receive(self) -> bytes:
         try:
@@ -187,7 +203,7 @@ class NodeLink:
             raise NodeError("protocol", str(error)) from None
 
     def _heard(self, payload: bytes) -> None:
-        match decode_payload(payload):
+        match decode_payload(payload, self._waiting.__contains__):
             case SpawnReply() as reply:
                 self._answered(reply.request, erpc_outcome(reply))
             case MonitorExit() as gone:

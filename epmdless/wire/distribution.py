@@ -11,7 +11,7 @@ The conventions of calls are :mod:`epmdless.wire.calls`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -114,7 +114,8 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Ignored:
-    """Any other operation: links, monitors, exits, spawn requests, and whatever a later release adds.
+    """Any other operation: links, monitors, exits, spawn requests, and whatever a later release adds; and
+    what nobody waits for, see :func:`decode_payload`.
 
     A node may say them unasked. Whoever waits for an answer there waits until the link ends.
     """
@@ -124,6 +125,9 @@ class Ignored:
 
 Event = Tick | SpawnReply | MonitorExit | Sent | Ignored
 """Whatever a frame can mean to us."""
+
+IsAwaited = Callable[[Reference | Pid | Atom], bool]
+"""Whether anybody waits for a message: by the reference of a monitor, or by whom it goes to."""
 
 
 class FrameReader:
@@ -163,9 +167,11 @@ class FrameReader:
         return start + _LENGTH_SIZE + length
 
 
-def decode_payload(payload: bytes) -> Event:
+def decode_payload(payload: bytes, is_awaited: IsAwaited = lambda _: True) -> Event:
     """Read a frame's payload, its length word taken off.
 
+    :param is_awaited: a message that is not is Ignored, and not looked at: it may have a hundred thousand
+        terms.
     :raises RemoteProtocolError: the link is no more use. Reasons: ``frame`` (of a kind that was not offered),
         ``control`` (not a control message), ``term`` and ``limit`` (see
         :func:`epmdless.wire.terms.decode`; in the control message alone).
@@ -182,6 +188,13 @@ def decode_payload(payload: bytes) -> Event:
             return SpawnReply(request, flags, result)
         case (Operation.MONITOR_P_EXIT, _, _, Reference() as reference, reason):
             return MonitorExit(reference, reason)
+        case (
+            (Operation.PAYLOAD_MONITOR_P_EXIT as operation, _, _, Reference() as to)
+            | (Operation.SEND as operation, _, Pid() as to)
+            | (Operation.SEND_SENDER as operation, _, Pid() as to)
+            | (Operation.REG_SEND as operation, _, _, Atom() as to)
+        ) if not is_awaited(to):
+            return Ignored(operation)
         case (Operation.PAYLOAD_MONITOR_P_EXIT, _, _, Reference() as reference):
             return MonitorExit(reference, _message(payload, end))
         case (Operation.SEND, _, Pid() as to) | (Operation.SEND_SENDER, _, Pid() as to):

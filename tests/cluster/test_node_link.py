@@ -11,9 +11,10 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from epmdless.cluster.node_link import SEND_SECONDS, SILENCE_SECONDS, TICK_SECONDS, NodeLink
+from epmdless.cluster import node_link
+from epmdless.cluster.node_link import SEND_SECONDS, SHARE, SILENCE_SECONDS, TICK_SECONDS, NodeLink
 from epmdless.cluster.trouble import NodeError
-from epmdless.wire.distribution import MAX_FRAME, TICK, Operation
+from epmdless.wire.distribution import MAX_FRAME, TICK, Event, Ignored, Operation
 from epmdless.wire.terms import Atom, Pid, Reference, Term
 from tests.cluster.scripted_node import COOKIE, FLAGS, NO_SPAWN, Call, ScriptedNode, framed
 
@@ -208,6 +209,26 @@ async def test_an_answer_to_nobody_is_not_heard() -> None:
             nursery.cancel_scope.cancel()
         world.node.raw_answer = None
         assert await world.nodes() == []
+
+
+async def test_a_node_that_talks_without_end_does_not_keep_us_busy(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    busy = 0.0
+
+    def take(_payload: bytes, _is_awaited: object) -> Event:
+        nonlocal busy
+        busy += 5e-6
+        autojump_clock.jump(5e-6)
+        return Ignored(1)
+
+    monkeypatch.setattr(node_link, "decode_payload", take)
+    async with linked() as world:
+        frames = framed((1, Pid(Atom("x@y"), 1, 0, 1), Pid(Atom("x@y"), 1, 0, 1))) * 10_000
+        with trio.move_on_after(60):
+            while True:
+                await world.node.links[0].send(frames)
+    assert 0.5 < busy / 60 / SHARE < 1.1
 
 
 WHOLE_FRAMES = [

@@ -186,6 +186,24 @@ def test_the_message_of_what_is_ignored_is_not_looked_at() -> None:
     assert outcome(payload_of((24, THEIRS, PID)) + b"\x83\x50 anything") == Ignored(24)
 
 
+@pytest.mark.parametrize(
+    ("control", "to"),
+    [
+        ((2, Atom(""), PID), PID),
+        ((6, THEIRS, Atom(""), Atom("rex")), Atom("rex")),
+        ((22, THEIRS, PID), PID),
+        ((28, THEIRS, PID, reference(1)), reference(1)),
+    ],
+)
+def test_a_message_that_nobody_waits_for_is_not_looked_at(control: Term, to: Term) -> None:
+    payload = payload_of(control) + encode(Atom("hello"))
+    asked: list[Term] = []
+    assert isinstance(control, tuple)
+    assert decode_payload(payload, lambda key: bool(asked.append(key))) == Ignored(int(str(control[0])))
+    assert asked == [to]
+    assert not isinstance(decode_payload(payload, lambda key: key == to), Ignored)
+
+
 @given(st.sampled_from(ALL), st.data())
 def test_what_a_node_sent_and_something_changed_is_an_event_or_is_refused(
     chosen: tuple[str, str], data: st.DataObject
