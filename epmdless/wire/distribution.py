@@ -194,7 +194,7 @@ def decode_payload(payload: bytes, is_awaited: IsAwaited = lambda _: True) -> Ev
             | (Operation.SEND_SENDER as operation, _, Pid() as to)
             | (Operation.REG_SEND as operation, _, _, Atom() as to)
         ) if not is_awaited(to):
-            return Ignored(operation)
+            return Ignored(int(operation))
         case (Operation.PAYLOAD_MONITOR_P_EXIT, _, _, Reference() as reference):
             return MonitorExit(reference, _message(payload, end))
         case (Operation.SEND, _, Pid() as to) | (Operation.SEND_SENDER, _, Pid() as to):
