@@ -229,11 +229,13 @@ class ScriptedNode:
             await visit.say(Status(StatusKind.ALIVE))
             assert await visit.hear() == StatusReply(goes_on=False)
             return False
+        goes_on = self.status.kind in (StatusKind.OK, StatusKind.OK_SIMULTANEOUS)
+        if goes_on:
+            self.taken.add(name.name)
+            visit.holds_its_name = True
         await self._say(visit, self.status)
-        if self.status.kind not in (StatusKind.OK, StatusKind.OK_SIMULTANEOUS):
+        if not goes_on:
             return False
-        self.taken.add(name.name)
-        visit.holds_its_name = True
         await self._stop_at(Step.STATUS, visit)
         challenge = 0xFEDCBA98
         await self._say(visit, self._challenge(challenge))

@@ -65,7 +65,7 @@ async def test_each_pair_of_a_mesh_is_connected_once_by_whose_turn_it_is(
         await trio.sleep(seconds)
         pairs = count * (count - 1) // 2
         assert len(guide.nodes.pairs) == pairs
-        await trio.sleep(10 * MINUTES)
+        await trio.sleep(20)
         assert pairs <= len(guide.nodes.attempts) <= 1.05 * pairs
         by_turn = [connects_first(attempt.node, attempt.peer) for attempt in guide.nodes.attempts]
         assert by_turn.count(True) >= pairs
@@ -469,6 +469,21 @@ class TestGone:
             assert await self.dropped(joined) == [C], "it came back by another's will"
             joined.guide.gone[C] = 200.0
             assert await self.dropped(joined) == [C, C], "it was named in between"
+
+    async def test_a_node_that_is_gone_itself_goes_by_itself(self, autojump_clock: MockClock) -> None:
+        """Its peers come to drop it too, at another moment; it must not connect to them again meanwhile."""
+        async with joining(B, C, up=[B, C]) as joined:
+            joined.nodes.connect(NODE, "by-hand@b1")
+            await trio.sleep(WELL)
+            joined.guide.gone[NODE] = 100.0
+            assert sorted(await self.dropped(joined)) == [B, C]
+            assert joined.nodes.connected(NODE) == ["by-hand@b1"]
+            await trio.sleep(10 * MINUTES)
+            assert len(joined.nodes.attempts) == 2
+            assert len(joined.nodes.disconnects) == 2
+            del joined.guide.gone[NODE]
+            await trio.sleep(5)
+            assert joined.joiner.connected == 2
 
     async def test_who_is_not_connected_is_not_disconnected(self, autojump_clock: MockClock) -> None:
         async with joining(B, up=[B]) as joined:
