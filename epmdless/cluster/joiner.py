@@ -24,7 +24,7 @@ from epmdless.links.views import otp_of
 from epmdless.log import Log
 from epmdless.metrics import Metrics
 from epmdless.names import printable
-from epmdless.net.faults import ended_by
+from epmdless.net.faults import ended_by, note_fault
 from epmdless.wire.terms import Atom
 
 WATCH_SECONDS = 1.0
@@ -147,10 +147,13 @@ class Joiner:
             try:
                 await self._join()
             except NodeError as error:
-                failures = 0 if self._was_steady else failures + 1
                 self._note_error(error)
+            except Exception as error:  # noqa: BLE001 - one node's trouble is no other's
+                note_fault(self._counts, self._log(), error)
+                self._note_error(NodeError("internal"))
             finally:
                 self._unlinked()
+            failures = 0 if self._was_steady else failures + 1
             await self._pause(failures)
 
     async def _pause(self, failures: int) -> None:
