@@ -13,6 +13,7 @@ import httpx
 import trio
 
 from epmdless.cluster.peers import LookError
+from epmdless.cluster.sources.http_body import read_body
 from epmdless.errors import ConfigError
 from epmdless.net import files
 from epmdless.net.tls.contexts import TlsFiles, load_client_context
@@ -134,7 +135,7 @@ class Api:
         with _named_errors(), trio.fail_after(self._access.timeout):
             response = await self._open(path, parameters)
             try:
-                await _read(response, take)
+                await read_body(response, take)
             finally:
                 await response.aclose()
         return bytes(body)
@@ -162,7 +163,7 @@ class Api:
         try:
             with trio.move_on_after(seconds), suppress(httpx.TransportError):
                 opened()
-                await _read(response, lambda data: take(lines.feed(data)))
+                await read_body(response, lambda data: take(lines.feed(data)))
         finally:
             await response.aclose()
 
@@ -207,28 +208,6 @@ class LineBuffer:
         lines.insert(0, bytes(self._rest))
         self._rest[:] = rest
         return [line for line in lines if line.strip()]
-
-
-async def _read(response: httpx.Response, take: Callable[[bytes], None]) -> None:
-    """Read the body to its end; what `take` raises ends it early.
-
-    httpx reads through generators inside of generators, and to leave the innermost one half-way would be
-    for the garbage collector to find. So the connection is closed, and then they run to their end.
-    """
-    problem: LookError | None = None
-    try:
-        async for data in response.aiter_raw():
-            if problem is None:
-                try:
-                    take(data)
-                except LookError as error:
-                    problem = error
-                    await response.aclose()
-    except httpx.HTTPError:
-        if problem is None:
-            raise
-    if problem is not None:
-        raise problem
 
 
 @contextmanager

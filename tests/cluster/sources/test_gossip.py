@@ -149,10 +149,10 @@ async def test_who_is_there_is_said_at_least_once_a_heartbeat(
     clock: MockClock, port: int, stranger: Stranger
 ) -> None:
     async with running(make(port)) as said:
-        began = trio.current_time()
-        for number in range(1, 5):
+        for _ in range(5):
+            before = trio.current_time()
             await said.next()
-            assert trio.current_time() - began == pytest.approx(number * HEARTBEAT, abs=0.2)
+            assert trio.current_time() - before <= HEARTBEAT + 2 * ROUND
 
 
 async def test_a_crowd_is_told_of_in_a_few_words(clock: MockClock, port: int, stranger: Stranger) -> None:
@@ -499,7 +499,7 @@ class Peer:
 
     def wait(self, *names: str) -> None:
         """Wait until it has heard all of these."""
-        eventually(lambda: set(names) <= self._heard(), within=20, what=lambda: self.program.report())
+        eventually(lambda: set(names) <= self._heard(), within=40, what=lambda: self.program.report())
 
     def _heard(self) -> set[str]:
         return set(re.findall(r"^heard (.*)$", self.program.stdout, re.MULTILINE))
@@ -512,7 +512,7 @@ async def test_an_erlang_program_is_heard_and_hears(port: int, secret: Path, sec
     file = str(secret) if secrets else None
     first, second = Peer(port, OTHER, secrets), Peer(port, "née@10.0.0.3", secrets)
     try:
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             async with running(make(port, around, heartbeat=0.5, secret_file=file)) as said:
                 await said.until(OWN, "näïve@10.0.0.1", OTHER, "née@10.0.0.3")
                 await trio.to_thread.run_sync(first.wait, OWN, "näïve@10.0.0.1", "née@10.0.0.3", OTHER)
@@ -529,7 +529,7 @@ async def test_an_erlang_program_with_another_secret_is_not_heard(port: int, sec
     around = surroundings(local_nodes=[OWN])
     peer, other = Peer(port, OTHER, [SECRET.decode()]), Peer(port, "evil@10.6.6.6", ["guessed"])
     try:
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             async with running(make(port, around, heartbeat=0.5, secret_file=str(secret))) as said:
                 await said.until(OWN, OTHER)
                 await trio.to_thread.run_sync(other.wait, "evil@10.6.6.6")
