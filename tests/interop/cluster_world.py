@@ -358,14 +358,32 @@ def wait_joined(beams: Sequence[Beam]) -> None:
         wait_connected(beam, {other.name for other in beams if other is not beam})
 
 
-def part(beams: Sequence[Beam]) -> None:
-    """Disconnect nodes from everybody."""
+def leave(servers: Iterable[Joining], beams: Sequence[Beam]) -> None:
+    """Have servers join nobody, wait until they have left the nodes, and disconnect those from everybody."""
+    reload(servers, "")
     for beam in beams:
-        if beam.flavour == "elixir":
-            beam.eval("for node <- Node.list(:connected), do: Node.disconnect(node)")
-        else:
-            beam.eval("[erlang:disconnect_node(Node) || Node <- nodes(connected)].")
-    wait_apart(beams)
+        what = f"that epmdless has left {beam.name}"
+        eventually(lambda: not ours_in(beam), within=GONE_WITHIN, what=what)  # noqa: B023 - called at once
+    part(beams)
+
+
+def ours_in(beam: Beam) -> set[str]:
+    """The names under which a node has connections of ours."""
+    return {name for name in connected(beam, "hidden") if name.startswith("epmdless-")}
+
+
+def part(beams: Sequence[Beam]) -> None:
+    """Disconnect nodes from everybody, again where one was just about to connect."""
+
+    def look() -> bool:
+        for beam in beams:
+            if beam.flavour == "elixir":
+                beam.eval("for node <- Node.list(:connected), do: Node.disconnect(node)")
+            else:
+                beam.eval("[erlang:disconnect_node(Node) || Node <- nodes(connected)].")
+        return not any(connected(beam, "connected") for beam in beams)
+
+    eventually(look, within=GONE_WITHIN, what="nodes that are apart")
 
 
 def kill(beam: Beam) -> None:

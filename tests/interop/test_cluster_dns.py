@@ -13,12 +13,12 @@ from tests.interop.cluster_world import (
     World,
     connected,
     joining,
+    leave,
     machines,
     name_server,
     nodes_on,
     part,
     reload,
-    wait_apart,
     wait_connected,
     wait_joined,
 )
@@ -63,10 +63,9 @@ def by_address(host: Host) -> str:
 @pytest.fixture
 def nodes(servers: Servers, running: Nodes) -> Iterator[Nodes]:
     """The nodes, which nobody has joined yet, and which are apart again at the end."""
-    wait_apart(running)
-    yield running
-    reload(servers, "")
     part(running)
+    yield running
+    leave(servers, running)
 
 
 def records(*hosts: Host) -> list[str]:

@@ -12,9 +12,9 @@ from tests.interop.cluster_world import (
     World,
     connected,
     joining,
+    leave,
     machines,
     node,
-    part,
     reload,
     wait_connected,
 )
@@ -71,8 +71,7 @@ def text(world: World, servers: Servers, nodes: Nodes, tmp_path: Path) -> Iterat
     path = tmp_path / "nodes"
     path.write_text("".join(f"{beam.name}\n" for beam in nodes.values()))
     yield world.cluster({"all": {"kind": "file", "path": str(path), "poll": SOON}})
-    reload(servers, "")
-    part(list(nodes.values()))
+    leave(servers, list(nodes.values()))
 
 
 def whole(*names: str) -> set[str]:

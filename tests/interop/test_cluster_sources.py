@@ -18,6 +18,7 @@ from tests.interop.cluster_world import (
     Servers,
     World,
     joining,
+    leave,
     machines,
     name_server,
     node,
@@ -81,10 +82,9 @@ def name_of(host: Host) -> str:
 @pytest.fixture
 def nodes(servers: Servers, running: Nodes) -> Iterator[Nodes]:
     """The nodes, which nobody has joined yet, and which are apart again at the end."""
-    wait_apart(running)
-    yield running
-    reload(servers, "")
     part(running)
+    yield running
+    leave(servers, running)
 
 
 def test_the_configuration_names_them(world: World, servers: Servers, nodes: Nodes) -> None:
