@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from itertools import islice
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from epmdless.cluster.groups import Group, Want, node_matches
 from epmdless.cluster.guide import Wants
@@ -24,8 +24,8 @@ class Wanted:
         self._prepared = prepared
         self._clock = clock
         self._made_for: object = None
-        self._members: dict[str, tuple[dict[str, Naming], list[Want]]] = {}
-        self._linked: dict[tuple[str, tuple[Glob, ...]], list[Want]] = {}
+        self._of_groups: dict[str, _OfGroup] = {}
+        self._of_links: dict[tuple[str, tuple[Glob, ...]], tuple[list[Want], int]] = {}
 
     @property
     def version(self) -> object:
@@ -41,42 +41,64 @@ class Wanted:
         group = self._prepared.group_of(node)
         if group is None:
             return Wants(None, ()), 0
-        wants = [want for want in self._of(group)[1] if want.name != node]
+        mine = self._of_group(group)
+        wants = [want for want in mine.wants if want.name != node]
+        count = len(mine.members) - (node in mine.named)
         for other, globs in self._prepared.groups.linked_to(node, group):
-            wants += self._of_link(other, globs)
-        most = self._prepared.section.max_peers
-        return Wants(group, tuple(islice(wants, most))), max(len(wants) - most, 0)
+            linked, number = self._of_link(other, globs)
+            wants += linked
+            count += number
+        peers = tuple(wants[: self._prepared.section.max_peers])
+        return Wants(group, peers), count - len(peers)
 
     def namings(self, group: Group) -> dict[str, Naming]:
         """Who is named for a group, by whom."""
-        return self._of(group)[0]
+        return self._of_group(group).named
 
-    def _of(self, group: Group) -> tuple[dict[str, Naming], list[Want]]:
-        """The same, and the members of the group among them."""
+    def _of_group(self, group: Group) -> _OfGroup:
         self._forget_what_is_old()
-        kept = self._members.get(group.name)
+        kept = self._of_groups.get(group.name)
         if kept is None:
             named = self._roster.named(group.sources, self._clock(), self._prepared.section.max_age)
             place = {source: number for number, source in enumerate(group.sources)}
-            members = self._prepared.groups.members(group, named)
             # In an order that no answer changes: those beyond `max_peers` must be the same each time.
-            members.sort(key=lambda name: (place[named[name].sources[0]], name))
-            wants = [Want(name, hidden=False, is_current=named[name].is_current) for name in members]
-            kept = self._members[group.name] = named, wants
+            members = sorted(self._prepared.groups.members(group, named))
+            members.sort(key=lambda name: place[named[name].sources[0]])
+            most = self._prepared.section.max_peers + 1  # each node leaves itself out
+            kept = self._of_groups[group.name] = _OfGroup(named, members, _wants(members[:most], named))
         return kept
 
-    def _of_link(self, other: Group, globs: tuple[Glob, ...]) -> list[Want]:
-        """The members of another group that a link chooses."""
+    def _of_link(self, other: Group, globs: tuple[Glob, ...]) -> tuple[list[Want], int]:
+        """Those of the members of another group that a link chooses, and how many that are."""
         self._forget_what_is_old()
-        kept = self._linked.get((other.name, globs))
+        kept = self._of_links.get((other.name, globs))
         if kept is None:
-            chosen = (want for want in self._of(other)[1] if node_matches(globs, want.name))
-            kept = self._linked[other.name, globs] = [want._replace(hidden=True) for want in chosen]
+            theirs = self._of_group(other)
+            chosen = [name for name in theirs.members if node_matches(globs, name)]
+            wants = _wants(chosen[: self._prepared.section.max_peers], theirs.named, hidden=True)
+            kept = self._of_links[other.name, globs] = wants, len(chosen)
         return kept
 
     def _forget_what_is_old(self) -> None:
         version = self.version
         if version != self._made_for:
             self._made_for = version
-            self._members.clear()
-            self._linked.clear()
+            self._of_groups.clear()
+            self._of_links.clear()
+
+
+class _OfGroup(NamedTuple):
+    """What is known of a group.
+
+    :ivar named: by its sources, of whatever group.
+    :ivar members: those that belong to it.
+    :ivar wants: of as many of them as a node can be joined with.
+    """
+
+    named: dict[str, Naming]
+    members: list[str]
+    wants: list[Want]
+
+
+def _wants(names: list[str], named: Mapping[str, Naming], *, hidden: bool = False) -> list[Want]:
+    return [Want(name, hidden, named[name].is_current) for name in names]
