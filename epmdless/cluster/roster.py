@@ -4,6 +4,10 @@ Plain data over times that the caller gives. The difference that everything rest
 source's list only when that source says so (:class:`Known` without it). While a source does not know, its
 last list stays; when that is older than `max_age`, its names make no new connections any more, and they are
 still no reason to end one.
+
+Nobody is gone while a source does not know, nor while no source names anybody at all: an empty zone after
+a restart of DNS, or a file that a full disk cut short, says more of the source than of the nodes. That time
+does not count for `hold` either, so that a list which comes back name by name takes nobody away.
 """
 
 from __future__ import annotations
@@ -65,6 +69,17 @@ class Listing:
         return self.unknown is not None and self.heard is not None and now - self.heard > max_age
 
 
+class _Gone(NamedTuple):
+    """A name that was named.
+
+    :ivar since: when that ended.
+    :ivar sure: seconds in which all that is named had been known by then.
+    """
+
+    since: float
+    sure: float
+
+
 class Roster:
     """The lists of all sources.
 
@@ -74,7 +89,11 @@ class Roster:
     def __init__(self) -> None:
         self.version = 0
         self._listings: dict[str, Listing] = {}
-        self._gone: dict[str, float] = {}
+        self._gone: dict[str, _Gone] = {}
+        self._sure = 0.0
+        """Seconds in which all that is named was known, up to the last change of that."""
+        self._sure_since: float | None = None
+        """When that began; None: it is not known now."""
 
     @property
     def listings(self) -> Mapping[str, Listing]:
@@ -101,8 +120,11 @@ class Roster:
     ) -> None:
         """Take in what a source says."""
         listing = self._listings.get(source)
-        if listing is None:
-            return
+        if listing is not None:
+            self._take(listing, said, now, left_out)
+            self._note_sureness(now)
+
+    def _take(self, listing: Listing, said: Known | Unknown, now: float, left_out: LeftOut) -> None:
         if isinstance(said, Unknown):
             if listing.unknown is None:
                 listing.failing_since = now
@@ -119,9 +141,20 @@ class Roster:
             self._gone.pop(name, None)
         for name in before.keys() - after.keys():
             if not any(name in other.names for other in self._listings.values()):
-                self._gone[name] = now  # at the end: the dictionary is in the order of these times
+                # At the end: the dictionary is in the order of these times.
+                self._gone[name] = _Gone(now, self._sure_seconds(now))
         for name in list(self._gone)[: max(len(self._gone) - MAX_GONE, 0)]:
             del self._gone[name]
+
+    def _note_sureness(self, now: float) -> None:
+        every = self._listings.values()
+        if all(each.heard is not None and each.unknown is None for each in every) and any(each.names for each in every):
+            self._sure_since = now if self._sure_since is None else self._sure_since
+        else:
+            self._sure, self._sure_since = self._sure_seconds(now), None
+
+    def _sure_seconds(self, now: float) -> float:
+        return self._sure + (0.0 if self._sure_since is None else now - self._sure_since)
 
     def named(self, sources: Sequence[str], now: float, max_age: float) -> dict[str, Naming]:
         """The names that these sources want connected, by name.
@@ -156,17 +189,20 @@ class Roster:
     def gone_since(self, name: str, now: float, hold: float) -> float | None:
         """When every source stopped naming a name; None: it is named, never was, or was `hold` seconds ago.
 
-        None as well while there is a source that does not know, or has not said anything yet: it may name it.
+        None as well while there is a source that does not know, or has not said anything yet, and while
+        nobody at all is named. Such times do not count for `hold`.
         """
-        since = self._gone.get(name)
-        if since is None or now - since < hold:
+        gone = self._gone.get(name)
+        if gone is None:
             return None
-        know = all(each.heard is not None and each.unknown is None for each in self._listings.values())
-        return since if know else None
+        self._note_sureness(now)  # other sources may have been taken on
+        if self._sure_since is None or self._sure_seconds(now) - gone.sure < hold:
+            return None
+        return gone.since
 
     def forget(self, now: float, age: float) -> None:
         """Forget what is gone for so many seconds."""
-        while self._gone and now - next(iter(self._gone.values())) > age:
+        while self._gone and now - next(iter(self._gone.values())).since > age:
             del self._gone[next(iter(self._gone))]
 
     def port_of(self, name: str) -> int | None:

@@ -150,17 +150,18 @@ class TestGone:
     def test_a_name_is_gone_when_the_last_source_drops_it_and_then_for_hold(self) -> None:
         roster = roster_of("dns", "epmd")
         for source in ("dns", "epmd"):
-            roster.take(source, known("a@b1"), 0)
+            roster.take(source, known("a@b1", "z@b1"), 0)
         roster.take("dns", known(), 10)
         assert roster.gone_since("a@b1", 1000, HOLD) is None
-        roster.take("epmd", known(), 20)
+        roster.take("epmd", known("z@b1"), 20)
         assert roster.gone_since("a@b1", 20 + HOLD - 1, HOLD) is None
         assert roster.gone_since("a@b1", 20 + HOLD, HOLD) == 20
         assert roster.gone_since("b@b1", 20 + HOLD, HOLD) is None, "never named"
 
     def test_a_name_that_comes_back_is_not_gone_and_goes_anew(self) -> None:
         roster = roster_of("dns")
-        for now, said in ((0, known("a@b1")), (10, known()), (40, known("a@b1")), (50, known())):
+        without = known("z@b1")
+        for now, said in ((0, known("a@b1")), (10, without), (40, known("a@b1")), (50, without)):
             roster.take("dns", said, now)
         assert roster.gone_since("a@b1", 10 + HOLD, HOLD) is None
         assert roster.gone_since("a@b1", 50 + HOLD, HOLD) == 50
@@ -173,7 +174,8 @@ class TestGone:
         roster.take("epmd", TIMEOUT, DAY)
         assert roster.gone_since("a@b1", DAY, HOLD) is None
         roster.take("epmd", known("b@b1"), DAY)
-        assert roster.gone_since("a@b1", DAY, HOLD) == 0
+        assert roster.gone_since("a@b1", DAY + HOLD - 1, HOLD) is None, "until then it might have named it"
+        assert roster.gone_since("a@b1", DAY + HOLD, HOLD) == 0
 
     def test_nobody_is_gone_while_a_source_does_not_know(self) -> None:
         roster = roster_of("dns", "epmd")
@@ -185,6 +187,40 @@ class TestGone:
         assert roster.gone_since("a@b1", HOLD, HOLD) is None
         roster.take("epmd", known("a@b1"), 2 * HOLD)
         assert roster.gone_since("a@b1", 2 * HOLD, HOLD) is None
+
+    def test_nobody_is_gone_while_nobody_at_all_is_named(self) -> None:
+        """A zone without records after a restart, a list cut short by a full disk."""
+        roster = roster_of("dns", "file")
+        roster.take("dns", known("a@b1", "b@b1"), 0)
+        roster.take("file", known(), 0)
+        roster.take("dns", known(), 0)
+        assert roster.gone_since("a@b1", DAY, HOLD) is None
+
+    def test_a_list_that_comes_back_name_by_name_takes_nobody_away(self) -> None:
+        roster = roster_of("dns")
+        roster.take("dns", known("a@b1", "b@b1", "c@b1"), 0)
+        roster.take("dns", known(), 0)
+        roster.take("dns", known("a@b1"), DAY)
+        assert roster.gone_since("b@b1", DAY + HOLD - 1, HOLD) is None
+        roster.take("dns", known("a@b1", "b@b1"), DAY + HOLD - 1)
+        assert roster.gone_since("b@b1", DAY + HOLD, HOLD) is None
+        assert roster.gone_since("c@b1", DAY + HOLD, HOLD) == 0
+
+    def test_time_in_which_a_source_does_not_know_does_not_count(self) -> None:
+        roster = roster_of("dns")
+        roster.take("dns", known("a@b1", "b@b1"), 0)
+        roster.take("dns", known("a@b1"), 0)
+        roster.take("dns", TIMEOUT, HOLD / 2)
+        roster.take("dns", known("a@b1"), DAY)
+        assert roster.gone_since("b@b1", DAY + HOLD / 2 - 1, HOLD) is None
+        assert roster.gone_since("b@b1", DAY + HOLD / 2, HOLD) == 0
+
+    def test_a_reload_that_leaves_the_sources_as_they_are_changes_nothing(self) -> None:
+        roster = roster_of("dns")
+        roster.take("dns", known("a@b1", "b@b1"), 0)
+        roster.take("dns", known("a@b1"), 0)
+        roster.have([("dns", "static")], keep=frozenset({"dns"}))
+        assert roster.gone_since("b@b1", HOLD, HOLD) == 0
 
     def test_a_source_that_the_configuration_leaves_out_says_nothing_by_that(self) -> None:
         roster = roster_of("dns", "epmd")
@@ -216,7 +252,7 @@ class TestGone:
 
     def test_what_is_gone_for_long_is_forgotten(self) -> None:
         roster = roster_of("dns")
-        for now, said in ((0, known("a@b1", "b@b1")), (10, known("a@b1")), (20, known())):
+        for now, said in ((0, known("a@b1", "b@b1")), (10, known("a@b1")), (20, known("z@b1"))):
             roster.take("dns", said, now)
         roster.forget(30, 15)
         assert roster.gone_since("b@b1", 30, 0) is None
@@ -275,10 +311,17 @@ class Model(RuleBasedStateMachine):
         self.knows: dict[str, bool | None] = dict.fromkeys(SOURCES)
         self.heard: dict[str, float] = {}
         self.gone: dict[str, float] = {}
+        self.held: dict[str, float] = {}
 
     @rule(seconds=st.sampled_from([1.0, HOLD, 10 * HOLD]))
     def wait(self, seconds: float) -> None:
         self.now += seconds
+        if self.is_sure:
+            self.held = {name: held + seconds for name, held in self.held.items()}
+
+    @property
+    def is_sure(self) -> bool:
+        return all(self.knows.values()) and any(self.lists.values())
 
     @rule(
         source=st.sampled_from(SOURCES),
@@ -290,7 +333,7 @@ class Model(RuleBasedStateMachine):
         self.lists[source], self.knows[source], self.heard[source] = said, True, self.now
         for name in dropped:
             if not self.named_by(name):
-                self.gone[name] = self.now
+                self.gone[name], self.held[name] = self.now, 0.0
         for name in said:
             self.gone.pop(name, None)
 
@@ -326,7 +369,7 @@ class Model(RuleBasedStateMachine):
     def gone_is_who_was_named_and_nobody_names(self) -> None:
         for name in NAMES:
             since = self.gone.get(name)
-            is_old = since is not None and self.now - since >= HOLD and all(self.knows.values())
+            is_old = since is not None and self.held[name] >= HOLD and self.is_sure
             assert self.roster.gone_since(name, self.now, HOLD) == (since if is_old else None)
 
 
