@@ -96,6 +96,7 @@ class Joiner:
         self._connected: frozenset[str] = frozenset()
         self._seen_version: object = None
         self._wants = Wants(None, ())
+        self._under_way: dict[str, PeerState] = {}
         self._told: set[str] = set()
         self._dropped: dict[str, float] = {}
         self._next_look = 0.0
@@ -215,6 +216,7 @@ class Joiner:
             await self._look(link)
             for peer in self._whose_turn_it_is():
                 peer.busy = True
+                self._under_way[peer.name] = peer
                 nursery.start_soon(self._attempt, link, peer)
             await self._drop_gone(link)
             with trio.move_on_after(self._seconds_to_next()):
@@ -226,8 +228,8 @@ class Joiner:
         if self._gone_since is not None:
             return []
         now = self._clock()
-        busy = [peer.failures > 0 for peer in self._peers.values() if peer.busy]
-        due = [peer for peer in self._peers.values() if peer.is_due(now)]
+        busy = [peer.failures > 0 for peer in self._under_way.values()]
+        due = [peer for peer in self._peers.values() if peer.is_due(now) and peer.name not in self._under_way]
         fresh = heapq.nsmallest(CONNECTS_AT_ONCE, (peer for peer in due if not peer.failures), key=_by_due)
         again = heapq.nsmallest(CONNECTS_AT_ONCE, (peer for peer in due if peer.failures), key=_by_failures)
         again = again[: max(CONNECTS_AT_ONCE // 2 - sum(busy), 0)]
@@ -252,7 +254,8 @@ class Joiner:
             raise NodeError("left_out")
         fresh = []
         for want in self._wants.peers:
-            peer = before.get(want.name)
+            # One that comes back before its last attempt has ended would have two, and soon many.
+            peer = before.get(want.name) or self._under_way.get(want.name)
             if peer is None or peer.hidden != want.hidden:
                 peer = PeerState(want, now)
                 fresh.append(peer)
@@ -298,6 +301,7 @@ class Joiner:
                     await self._connect(link, peer)
         finally:
             peer.busy = False
+            del self._under_way[peer.name]
             self._stir.set()
 
     async def _is_worth_it(self, peer: PeerState) -> bool:

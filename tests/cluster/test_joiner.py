@@ -127,6 +127,22 @@ async def test_a_peer_that_flaps_is_no_reason_for_more_attempts_than_flaps(autoj
         assert joined.nodes.told_of(C) == []
 
 
+async def test_a_peer_that_flaps_while_it_hangs_has_one_attempt_at_a_time(autojump_clock: MockClock) -> None:
+    names = [f"p{number}@b1" for number in range(30)]
+    async with joining(*names) as joined:
+        joined.nodes.hanging.update(names)
+        for number in range(60):
+            joined.want()
+            await trio.sleep(0.5)
+            joined.guide.hidden = set(names) if number % 2 else set()
+            joined.want(*names)
+            await trio.sleep(1)
+        starts = sorted(attempt.at for attempt in joined.nodes.attempts)
+        most = max(sum(start <= other < start + 7 for other in starts) for start in starts)
+        assert most <= joiners.CONNECTS_AT_ONCE
+        assert Counter(joined.states.values())["connecting"] <= joiners.CONNECTS_AT_ONCE
+
+
 async def test_a_peer_that_is_lost_is_joined_again(autojump_clock: MockClock) -> None:
     async with joining(B, C) as joined:
         await trio.sleep(WELL)
