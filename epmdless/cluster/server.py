@@ -147,7 +147,8 @@ class Cluster:
         if self._prepared is None or self._wanted is None:
             return None
         view = View(self._roster, self._prepared, self._clock())
-        return view.whole(self.joiners, self._wanted.namings, is_ready=self.is_ready)
+        namings = {group.name: self._wanted.namings(group) for group in self._prepared.groups.all}
+        return view.whole(self.joiners, lambda group: namings[group.name], is_ready=self.is_ready)
 
     # What runs.
 
