@@ -172,3 +172,28 @@ def test_epmdless_leaves_nothing_in_a_node(world: World, servers: Servers, nodes
         assert beam.eval(FOREIGN_CODE) == "[]"
         server.reload("")
         wait_value(beam, STATE, before)
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL])
+def test_epmdless_comes_back(tmp_path: Path, ending: signal.Signals) -> None:
+    """It is the EPMD server too: nodes register again by themselves, within 2 s."""
+    names = Names(tmp_path / "nodes")
+    with machines(2) as world:
+        first, second = world.hosts
+        text = world.cluster({"names": names.source})
+        with (
+            serving(first, text) as server,
+            serving(second, text),
+            node("otp25", first) as here,
+            node("otp27", second) as there,
+        ):
+            names.write(here.name, there.name)
+            wait_joined([here, there])
+            server.program.signal(ending)
+            server.program.wait(GONE_WITHIN)
+            wait_connected(here, (), "hidden")
+            assert connected(here) == {there.name}
+            with serving(first, text), node("elixir", first, "another") as another:
+                wait_connected(here, ours(first), "hidden")
+                names.write(here.name, there.name, another.name)
+                wait_joined([here, there, another])
