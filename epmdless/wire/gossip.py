@@ -8,7 +8,7 @@ With a secret, the whole of that is encrypted::
     iv:16 bytes  AES-256-CBC, PKCS #7 padding, with the SHA-256 of the secret for a key
 
 The encryption hides, and keeps clusters with different secrets apart, but does not sign: whoever has seen a
-packet can send it again. What comes in is a name to try, and no more: the cookie decides who is joined.
+packet can send it again. What comes in is a name to try.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 Anybody on the network may send anything. With a secret, only those who know it are understood, and a packet
 is understood once: who recorded one can make nobody's name last. A packet holds no time, so one that is
 older than what is remembered (MAX_MARKS) passes: it can name a node that was there once, and no more.
-Without a secret everybody is believed; the cookie still keeps strangers out.
+Without a secret everybody is believed, and who is believed can get in: a node that connects to a stranger
+answers his challenge, which may be another node's.
 """
 
 from __future__ import annotations
