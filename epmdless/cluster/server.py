@@ -125,6 +125,9 @@ class Cluster:
             [(name, _kind(section)) for name, (section, _) in after.items()],
             keep=frozenset(name for name, pair in after.items() if before.get(name) == pair),
         )
+        if prepared is None:
+            for _, scope in self._joiners.values():
+                scope.cancel()  # now, or each says first that its node is left out
         self._note_change()
         for joiner in self.joiners:
             joiner.try_again()

@@ -129,6 +129,7 @@ class TestReload:
         assert world.cluster.view() is None
         assert world.is_ready()
         assert node.nodes == {B}, "its connections are its own"
+        assert world.events("no connection to a local node") == []
         world.take_on("", "dns")
         world.sources["dns"].knows(B, C)
         await trio.sleep(WELL)
