@@ -70,12 +70,14 @@ PEER_REASONS: Mapping[str, str] = {
 
 
 def of_source(source: SourceView) -> str:
-    """Why it does not know, since when, and what is done meanwhile; empty: it knows."""
+    """Why it does not know, or not all, since when, and what is done meanwhile; empty: it knows."""
     why = _sentence(SOURCE_REASONS, source.reason, source.detail)
     if source.failing_for is not None:
         why = f"for {duration(source.failing_for)}: {why}" if why else f"for {duration(source.failing_for)}"
     if not why or source.age is None:
         return why
+    if source.state == "known":
+        return f"in part, {why}; what it said of that part before goes on being used"
     used = "is too old to be used" if source.expired else "goes on being used"
     return f"{why}; its last list {used}"
 

@@ -44,7 +44,7 @@ class Listener:
         self._log = log
         self._rng = rng
         self._failures = 0
-        self._trouble: str | None = None
+        self._trouble: tuple[str, str] | None = None
 
     async def run(self) -> None:
         """Run it until cancelled."""
@@ -72,18 +72,18 @@ class Listener:
         if isinstance(said, Known) and len(said.peers) > MAX_NAMES:
             said = Unknown("too_many", f"more than {MAX_NAMES} names")
         if isinstance(said, Known):
-            self._counts.count(metrics.CLUSTER_SOURCE_ANSWERS, self.name, "known")
-            if self._trouble is not None:
-                self._log().info("a source of names knows again", source=self.name, names=len(said.peers))
-            self._trouble = None
+            self._counts.count(metrics.CLUSTER_SOURCE_ANSWERS, self.name, "partly" if said.doubt else "known")
+            self._note("a source of names does not know all", said.doubt)
         else:
             self._counts.count(metrics.CLUSTER_SOURCE_ANSWERS, self.name, said.reason)
-            if self._trouble != said.reason:
-                self._log().warning(
-                    "a source of names does not know",
-                    source=self.name,
-                    reason=said.reason,
-                    detail=said.detail,
-                )
-            self._trouble = said.reason
+            self._note("a source of names does not know", said)
         self._take(said)
+
+    def _note(self, event: str, trouble: Unknown | None) -> None:
+        """Say what is wrong, or that nothing is any more: once for each change."""
+        now = trouble and (event, trouble.reason)
+        if now != self._trouble and trouble is not None:
+            self._log().warning(event, source=self.name, reason=trouble.reason, detail=trouble.detail)
+        elif now != self._trouble:
+            self._log().info("a source of names knows again", source=self.name)
+        self._trouble = now

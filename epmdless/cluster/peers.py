@@ -27,12 +27,6 @@ class Peer(NamedTuple):
     port: int | None = None
 
 
-class Known(NamedTuple):
-    """These nodes, as of now, and no others."""
-
-    peers: tuple[Peer, ...]
-
-
 class Unknown(NamedTuple):
     """I do not know.
 
@@ -52,6 +46,16 @@ class LookError(EpmdlessError):
         self.reason = reason
         self.detail = detail
         super().__init__(f"{reason}: {detail}")
+
+
+class Known(NamedTuple):
+    """These nodes, as of now, and no others.
+
+    :param doubt: a part of what was asked gave no answer, and is named as it was before; None: all did.
+    """
+
+    peers: tuple[Peer, ...]
+    doubt: Unknown | None = None
 
 
 Say = Callable[[Known | Unknown], None]

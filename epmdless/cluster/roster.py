@@ -51,10 +51,11 @@ class Listing:
     :ivar names: of its last list, with the port that it told and when it began to name each.
     :ivar heard: when it last knew; None: not yet.
     :ivar unknown: why it does not know; None: it does, or has said nothing yet.
+    :ivar doubt: why it does not know a part; None: it does.
     :ivar failing_since: when that began.
     """
 
-    __slots__ = ("failing_since", "heard", "kind", "name", "names", "unknown")
+    __slots__ = ("doubt", "failing_since", "heard", "kind", "name", "names", "unknown")
 
     def __init__(self, name: str, kind: str) -> None:
         self.name = name
@@ -62,7 +63,13 @@ class Listing:
         self.names: dict[str, tuple[int | None, float]] = {}
         self.heard: float | None = None
         self.unknown: Unknown | None = None
+        self.doubt: Unknown | None = None
         self.failing_since: float | None = None
+
+    @property
+    def knows_all(self) -> bool:
+        """Whether who is not on its list is not there."""
+        return self.heard is not None and self.unknown is None and self.doubt is None
 
     def is_expired(self, now: float, max_age: float) -> bool:
         """Whether its list is too old to make new connections by."""
@@ -126,11 +133,15 @@ class Roster:
 
     def _take(self, listing: Listing, said: Known | Unknown, now: float, left_out: LeftOut) -> None:
         if isinstance(said, Unknown):
-            if listing.unknown is None:
+            if listing.failing_since is None:
                 listing.failing_since = now
             listing.unknown = said
             return
-        listing.unknown = listing.failing_since = None
+        listing.unknown, listing.doubt = None, said.doubt
+        if said.doubt is None:
+            listing.failing_since = None
+        elif listing.failing_since is None:
+            listing.failing_since = now
         listing.heard = now
         before = listing.names
         listing.names = after = _usable(said, before, now, left_out)
@@ -148,7 +159,7 @@ class Roster:
 
     def _note_sureness(self, now: float) -> None:
         every = self._listings.values()
-        if all(each.heard is not None and each.unknown is None for each in every) and any(each.names for each in every):
+        if all(each.knows_all for each in every) and any(each.names for each in every):
             self._sure_since = now if self._sure_since is None else self._sure_since
         else:
             self._sure, self._sure_since = self._sure_seconds(now), None

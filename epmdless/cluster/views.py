@@ -44,12 +44,13 @@ class View:
 
     def _source(self, listing: Listing) -> dict[str, Any]:
         unknown, heard = listing.unknown, listing.heard
+        why = unknown or listing.doubt
         return {
             "name": listing.name,
             "kind": listing.kind,
             "state": "unknown" if unknown else "starting" if heard is None else "known",
-            "reason": unknown.reason if unknown else None,
-            "detail": unknown.detail if unknown else None,
+            "reason": why.reason if why else None,
+            "detail": why.detail if why else None,
             "names": len(listing.names),
             "age": self._since(heard),
             "failing_for": self._since(listing.failing_since),

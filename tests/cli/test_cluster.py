@@ -179,6 +179,9 @@ def test_a_source_that_does_not_know_says_since_when_and_what_is_done_meanwhile(
     assert lines(document(sources=(expired,)))[1].endswith(f"{said}; its last list is too old to be used")
     never = lost | {"age": None}
     assert lines(document(sources=(never,)))[1].endswith(said)
+    partly = lost | {"state": "known"}
+    shown = lines(document(sources=(partly,)))[1]
+    assert shown.endswith(f"in part, {said}; what it said of that part before goes on being used")
 
 
 @pytest.mark.parametrize(

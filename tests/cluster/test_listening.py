@@ -72,6 +72,18 @@ async def test_what_it_says_is_told_in_its_order(autojump_clock: MockClock) -> N
     assert heard.source.starts == [0]
 
 
+async def test_a_doubt_is_told_once_and_so_is_its_end(autojump_clock: MockClock) -> None:
+    async def does(say: Say) -> None:
+        for doubt in (None, Unknown("timeout", "b1"), Unknown("timeout", "b2"), None, None):
+            say(Known(SOMEBODY.peers, doubt))
+        await trio.sleep_forever()
+
+    heard = Heard(does)
+    await heard.for_(1)
+    assert (heard.count("known"), heard.count("partly")) == (3, 2)
+    assert heard.events == ["a source of names does not know all", "a source of names knows again"]
+
+
 async def nothing(_: Say) -> None:
     await trio.lowlevel.checkpoint()
 

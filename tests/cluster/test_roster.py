@@ -177,6 +177,17 @@ class TestGone:
         assert roster.gone_since("a@b1", DAY + HOLD - 1, HOLD) is None, "until then it might have named it"
         assert roster.gone_since("a@b1", DAY + HOLD, HOLD) == 0
 
+    def test_nobody_is_gone_while_a_source_does_not_know_all(self) -> None:
+        roster = roster_of("dns", "epmd")
+        roster.take("epmd", known("b@b1"), 0)
+        roster.take("dns", known("a@b1"), 0)
+        roster.take("dns", Known((), doubt=TIMEOUT), 10)
+        assert roster.listings["dns"].failing_since == 10
+        assert roster.gone_since("a@b1", 10 + HOLD, HOLD) is None
+        roster.take("dns", Known(()), 10 + HOLD)
+        assert roster.listings["dns"].failing_since is None
+        assert roster.gone_since("a@b1", 10 + 2 * HOLD, HOLD) is not None
+
     def test_nobody_is_gone_while_a_source_does_not_know(self) -> None:
         roster = roster_of("dns", "epmd")
         roster.take("epmd", known("b@b1"), 0)

@@ -21,7 +21,7 @@ from typing import Literal, Protocol
 
 import trio
 
-from epmdless.cluster.peers import MAX_NAMES, LookError, Peer, Say
+from epmdless.cluster.peers import MAX_NAMES, Known, LookError, Peer, Say, Unknown
 from epmdless.cluster.sources.gathered import Gathered
 from epmdless.cluster.sources.polling import poll
 from epmdless.config import DnsSource
@@ -73,8 +73,11 @@ class DnsNames:
         """Ask, again and again."""
         await poll(self.look, self._section.poll, say)
 
-    async def look(self) -> Sequence[Peer]:
-        """The nodes that are known after one more round of questions; raises LookError."""
+    async def look(self) -> Sequence[Peer] | Known:
+        """The nodes that are known after one more round of questions; raises LookError.
+
+        There is doubt as long as a question fails of which somebody was named.
+        """
         if self._first_look is None:
             self._first_look = trio.current_time()
         async with trio.open_nursery() as nursery:
@@ -87,6 +90,12 @@ class DnsNames:
         peers = self._peers()
         if unanswered and (not peers or trio.current_time() - self._first_look < UNANSWERED_SECONDS):
             raise _unknown(unanswered)
+        doubts = [
+            q.failure for q in self._questions if q.failure and (q.peers.items or q.failure in unanswered)
+        ]
+        if doubts:
+            doubt = _unknown(doubts)
+            return Known(tuple(peers), Unknown(doubt.reason, doubt.detail))
         return peers
 
     @property

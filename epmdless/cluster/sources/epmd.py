@@ -15,7 +15,7 @@ from functools import partial
 
 import trio
 
-from epmdless.cluster.peers import MAX_NAMES, LookError, Peer, Say
+from epmdless.cluster.peers import MAX_NAMES, Known, LookError, Peer, Say, Unknown
 from epmdless.cluster.sources.build import Surroundings
 from epmdless.cluster.sources.hosts import AddressClient, Hosts
 from epmdless.cluster.sources.polling import poll
@@ -68,8 +68,11 @@ class EpmdNames:
         """Ask, again and again."""
         await poll(self.look, self._section.poll, say)
 
-    async def look(self) -> Sequence[Peer]:
-        """The nodes that are known after one more round of questions; raises LookError."""
+    async def look(self) -> Sequence[Peer] | Known:
+        """The nodes that are known after one more round of questions; raises LookError.
+
+        There is doubt as long as a host does not answer.
+        """
         found = await self._hosts.look()
         self._asked = {host: self._asked.get(host) or self._host(host, host) for host in found.hosts}
         asked = [*self._local, *self._asked.values()]
@@ -79,7 +82,12 @@ class EpmdNames:
         failures = [host.failure for host in asked if host.failure is not None]
         if asked and len(failures) == len(asked):
             raise _unknown(failures)
-        return self._peers(asked, [*failures, *found.problems])
+        problems = [*failures, *found.problems]
+        peers = self._peers(asked, problems)
+        if problems:
+            doubt = _unknown(problems)
+            return Known(tuple(peers), Unknown(doubt.reason, doubt.detail))
+        return peers
 
     def _host(self, address: str, part: str) -> _Host:
         connect = partial(self._connect, address, self._section.port)

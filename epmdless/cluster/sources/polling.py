@@ -17,7 +17,7 @@ JITTER = 0.1
 """By how much of itself an interval is shortened at random: many hosts that started together come to ask
 at different times. Never lengthened: a node that appears is seen after one interval at the latest."""
 
-Look = Callable[[], Awaitable[Sequence[Peer]]]
+Look = Callable[[], Awaitable[Sequence[Peer] | Known]]
 """Asks once. Raises LookError where there is no answer."""
 
 
@@ -30,13 +30,13 @@ async def poll(look: Look, interval: float, say: Say, rng: Callable[[], float] =
     failures = 0
     while True:
         try:
-            said = Known(tuple(await look()))
+            found = await look()
         except LookError as error:
             failures += 1
             say(Unknown(error.reason, error.detail))
         else:
             failures = 0
-            say(said)
+            say(found if isinstance(found, Known) else Known(tuple(found)))
         await trio.sleep(pause(interval, failures, rng()))
 
 

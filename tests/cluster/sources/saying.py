@@ -1,11 +1,12 @@
 """What the tests of sources share: their surroundings, and what one of them says."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import structlog
 import trio
 
-from epmdless.cluster.peers import Known, Source, Unknown
+from epmdless.cluster.peers import Known, Peer, Source, Unknown
 from epmdless.cluster.sources.build import Surroundings
 from epmdless.metrics import Metrics
 
@@ -27,3 +28,8 @@ async def heard(source: Source, *, seconds: float) -> list[Known | Unknown]:
     with trio.move_on_after(seconds):
         await source.run(said.append)
     return said
+
+
+def peers_in(found: Sequence[Peer] | Known) -> tuple[Peer, ...]:
+    """The nodes that a look found, be there doubt or not."""
+    return found.peers if isinstance(found, Known) else tuple(found)

@@ -12,10 +12,11 @@ from trio.testing import MockClock
 from epmdless.cluster.peers import MAX_NAMES, Known, LookError, Peer, Unknown
 from epmdless.cluster.sources.build import build
 from epmdless.cluster.sources.dns import MAX_QUESTIONS, UNANSWERED_SECONDS, DnsNames
+from epmdless.cluster.sources.polling import LONGEST_PAUSE
 from epmdless.config import Address, DnsSource, Duration
 from epmdless.resolve.dns_client import AddressType, DnsError, SrvAnswer
 from epmdless.resolve.srv_records import SrvRecord
-from tests.cluster.sources.saying import AROUND
+from tests.cluster.sources.saying import AROUND, peers_in
 from tests.support.scripted_dns import ScriptedDns, answer, nxdomain, rcode, truncated
 
 A = "a.internal"
@@ -69,7 +70,7 @@ def source(dns: Dns, *addresses: str, **keys: Any) -> DnsNames:
 
 
 async def names(source: DnsNames) -> set[str]:
-    return {peer.name for peer in await source.look()}
+    return {peer.name for peer in peers_in(await source.look())}
 
 
 async def failure(source: DnsNames) -> LookError:
@@ -195,6 +196,22 @@ async def test_where_one_type_is_empty_and_the_other_fails_nothing_is_known(
     assert (await failure(both)).reason == "timeout"
 
 
+async def test_there_is_doubt_while_a_question_fails_that_named_somebody(
+    dns: Dns, autojump_clock: MockClock
+) -> None:
+    both = source(dns, A, B)
+    dns.says = {(A, "A"): ["10.0.0.7"], (B, "A"): ["10.0.0.9"]}
+    assert not isinstance(await both.look(), Known)
+    dns.says[B, "A"] = DOWN
+    found = await both.look()
+    assert isinstance(found, Known)
+    assert {peer.name for peer in found.peers} == {"app@10.0.0.7", "app@10.0.0.9"}
+    assert found.doubt is not None
+    assert found.doubt.reason == "timeout"
+    dns.says[B, "A"] = []
+    assert not isinstance(await both.look(), Known)
+
+
 # Answers over several polls, in virtual time.
 
 
@@ -250,7 +267,7 @@ async def test_ten_minutes_without_dns_take_nobody_away(dns: Dns, autojump_clock
     heard = await said(capped, 1300, at)
     down = [index for index, what in enumerate(heard) if isinstance(what, Unknown)]
     assert down == list(range(down[0], down[-1] + 1))
-    assert len(down) <= 600 / POLL / 4, "it is asked less often while it fails"
+    assert len(down) <= 3 + 600 / (LONGEST_PAUSE / 2), "it is asked less often while it fails"
     wanted = {f"app@{address}" for address in everybody}
     assert heard[down[0] - 1] == heard[down[-1] + 1] == wanted
 

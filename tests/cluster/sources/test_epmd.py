@@ -18,7 +18,7 @@ from epmdless.cluster.sources.hosts import MAX_HOSTS
 from epmdless.config import Duration, EpmdSource
 from epmdless.metrics import Metrics
 from epmdless.resolve.dns_client import AddressType, DnsError
-from tests.cluster.sources.saying import OWN_HOST, around
+from tests.cluster.sources.saying import OWN_HOST, around, peers_in
 from tests.support.epmd_client import framed
 from tests.support.far_epmd import FarEpmd
 from tests.support.ports import closed_port
@@ -124,7 +124,7 @@ def world(nursery: trio.Nursery) -> World:
 
 
 async def names(source: EpmdNames) -> set[str]:
-    return {peer.name for peer in await source.look()}
+    return {peer.name for peer in peers_in(await source.look())}
 
 
 async def failure(source: EpmdNames) -> LookError:
