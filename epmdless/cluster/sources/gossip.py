@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 import trio
 
 from epmdless import metrics
-from epmdless.cluster.peers import Known, LookError, Peer, Say
+from epmdless.cluster.peers import Known, LookError, Peer, Say, Unknown
 from epmdless.cluster.sources.build import Surroundings
 from epmdless.cluster.sources.heard import Heard, Marks
 from epmdless.config import GossipSource
@@ -33,6 +33,8 @@ ROUND = 0.05
 PACKETS_A_ROUND = 100
 """Packets handled in a round: 2,000 a second, as many as 5,000 nodes send. Beyond that the kernel drops
 them. Each takes up to 20 µs: a flood costs 4 % of a processor."""
+
+PACKETS_A_SECOND = round(PACKETS_A_ROUND / ROUND)
 
 HEARTBEATS_A_ROUND = 64
 """Heartbeats sent at once. A receiver's buffer holds some 270 packets."""
@@ -92,7 +94,7 @@ class Gossip:
 
     async def _talk(self, sock: socket.socket, say: Say) -> None:
         mouth, ears, heard = self._mouth, self._ears, self._ears.heard
-        told = _Told(heard, self._section.heartbeat, say)
+        told = _Told(ears, self._section.heartbeat, say)
         mouth.next = trio.current_time()
         ears.begin(trio.current_time())
         while True:
@@ -204,6 +206,7 @@ class _Ears:
 
     def __init__(self, section: GossipSource, around: Surroundings, key: bytes | None) -> None:
         self.heard = Heard(section.expire)
+        self._expire = section.expire
         self._patience = MISSING_BEATS * section.heartbeat
         self._around = around
         self._key = key
@@ -211,7 +214,8 @@ class _Ears:
         self._own: frozenset[str] = frozenset()
         self._own_missing: float | None = None
         """Since when ours were sent, and none was heard."""
-        self._is_flooded = False
+        self._flooded = -math.inf
+        """When more came than was read."""
 
     def begin(self, now: float) -> None:
         """Whatever was not heard until now, we were not listening."""
@@ -243,15 +247,19 @@ class _Ears:
             try:
                 packet = sock.recv(MAX_PACKET + 1)
             except BlockingIOError:
-                self._is_flooded = False
                 return
             self._around.counts.count(metrics.GOSSIP_PACKETS, self._take(packet, now))
         # Perhaps there is more, and some of it was lost: from now on nobody is missed for a while.
+        if self.doubt(now) is None:
+            self._around.log.warning("gossip comes faster than it is read", packets_a_second=PACKETS_A_SECOND)
+        self._flooded = now
         self.begin(now)
-        if not self._is_flooded:
-            self._is_flooded = True
-            most = round(PACKETS_A_ROUND / ROUND)
-            self._around.log.warning("gossip comes faster than it is read", packets_a_second=most)
+
+    def doubt(self, now: float) -> Unknown | None:
+        """Why somebody may be there who was not heard; None: nobody is."""
+        if now - self._flooded >= self._expire:
+            return None
+        return Unknown("too_many", f"multicast: more than {PACKETS_A_SECOND} packets a second")
 
     def _take(self, packet: bytes, now: float) -> str:
         """Take in a packet that anybody may have sent.
@@ -277,21 +285,21 @@ class _Told:
     :ivar next: when to tell again.
     """
 
-    def __init__(self, heard: Heard, interval: float, say: Say) -> None:
-        self._heard = heard
+    def __init__(self, ears: _Ears, interval: float, say: Say) -> None:
+        self._ears = ears
         self._interval = interval
         self._say = say
-        self._version = heard.version
+        self._version = ears.heard.version
         self._last = trio.current_time()
 
     @property
     def next(self) -> float:
-        is_new = self._heard.version != self._version
+        is_new = self._ears.heard.version != self._version
         return self._last + (min(TELL_PAUSE, self._interval) if is_new else self._interval)
 
     def tell_if_due(self, now: float) -> None:
         """Tell, if it is time."""
         if now >= self.next:
             self._last = now
-            self._version = self._heard.version
-            self._say(Known(tuple(map(Peer, self._heard))))
+            self._version = self._ears.heard.version
+            self._say(Known(tuple(map(Peer, self._ears.heard)), self._ears.doubt(now)))

@@ -60,6 +60,9 @@ asked anew; to ask costs it little."""
 WATCH_PAUSE = 1.0
 """Seconds between the end of a watch and the next one; longer after one that brought nothing."""
 
+FRUITFUL_SECONDS = 5.0
+"""A watch that lasted so long was one, even if nothing happened: proxies cut what is silent for some 20 s."""
+
 MAX_BARREN = 5
 """Watches in a row that end early and bring nothing, until that is taken for a failure."""
 
@@ -146,7 +149,7 @@ class EndpointSlices:
     async def _watch(self, api: Api, follower: _Follower, say: Say) -> bool:
         """Follow what changes until the watch ends.
 
-        :returns: whether it brought anything, or lasted for as long as it should have.
+        :returns: whether it brought anything, or lasted for a while.
         """
         parameters = {
             "labelSelector": self._selector,
@@ -173,7 +176,7 @@ class EndpointSlices:
             if error.status != GONE:
                 raise
             follower.is_gone = True
-        return follower.version != version or trio.current_time() - began >= WATCH_SECONDS / 2
+        return follower.version != version or trio.current_time() - began >= FRUITFUL_SECONDS
 
 
 class _Follower:

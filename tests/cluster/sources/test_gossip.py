@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import socket
 from collections import Counter
@@ -16,7 +17,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from trio.testing import MockClock
 
 from epmdless import metrics
-from epmdless.cluster.peers import Known
+from epmdless.cluster.peers import Known, Unknown
 from epmdless.cluster.sources import gossip
 from epmdless.cluster.sources.build import Surroundings
 from epmdless.cluster.sources.gossip import HEARTBEATS_A_ROUND, PACKETS_A_ROUND, ROUND, TELL_PAUSE, Gossip
@@ -348,10 +349,14 @@ async def test_a_flood_costs_no_more_than_is_allowed_and_nobody_is_missed(
         assert await said.names() == {OTHER}
         most = max(Counter(int(when / ROUND) for when in counts.when).values())
         assert most <= 2 * PACKETS_A_ROUND, "two rounds may begin in the time of one"
-        assert {line["event"] for line in log} == {"gossip comes faster than it is read"}
+        assert [line["event"] for line in log] == ["gossip comes faster than it is read"]
+        last = said.all[-1]
+        assert isinstance(last, Known)
+        assert last.doubt == Unknown("too_many", "multicast: more than 2000 packets a second")
         said.taken = len(said.all)
         await said.until()
         assert trio.current_time() - end <= EXPIRE + 1
+        assert said.all[-1] == Known(())
 
 
 async def test_a_flood_that_goes_on_is_said_once(clock: MockClock, port: int, stranger: Stranger) -> None:
@@ -440,6 +445,31 @@ async def test_who_does_not_hear_itself_opens_a_new_socket_and_has_forgotten_nob
         assert await said.names() == {OWN, OTHER}
         assert sockets.all[0].fileno() == -1
         await said.until(OWN)
+
+
+class Clogged(socket.socket):
+    """A socket whose queue is full at every other packet."""
+
+    sent = 0
+
+    def sendto(self, *arguments: Any) -> int:
+        self.sent += 1
+        if self.sent % 2:
+            raise OSError(errno.ENOBUFS, "No buffer space available")
+        return super().sendto(*arguments)
+
+
+async def test_a_full_queue_costs_a_packet_and_no_more(
+    clock: MockClock, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = gossip._joined
+    monkeypatch.setattr(gossip, "_joined", lambda section: Clogged(fileno=opened(section).detach()))
+    around = surroundings(local_nodes=[OWN])
+    async with running(make(port, around)) as said:
+        await said.until(OWN)
+        await times(said, 3)
+    assert count(around, "not_sent") >= 2
+    assert count(around, "sent") >= 2
 
 
 async def test_the_socket_is_closed_when_the_source_ends(
