@@ -222,6 +222,7 @@ async def test_dead_hosts_keep_no_new_peer_waiting() -> None:
             before, here.epmd.gate = here.epmd.gate, trio.Event()
             here.epmd.gate.set()
             assert (await here.scout.look(PEER, again=False)).port == here.port
+            assert len(here.epmd.asked) == LOOKS_AT_ONCE + 1, "the others still wait"
             before.set()
         assert len(here.epmd.asked) == 101
 
