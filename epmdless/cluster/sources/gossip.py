@@ -212,6 +212,9 @@ class _Ears:
         self._key = key
         self._marks = Marks()
         self._own: frozenset[str] = frozenset()
+        self._spoken: set[str] = set()
+        """Names that we sent and that are still heard."""
+        self._was_in_company = False
         self._own_missing: float | None = None
         """Since when ours were sent, and none was heard."""
         self._flooded = -math.inf
@@ -229,6 +232,7 @@ class _Ears:
             way to the group may lead elsewhere: a new socket may help.
         """
         self._own = frozenset(own)
+        self._spoken = {name for name in self._spoken if name in self.heard} | self._own
         if not own:
             self._own_missing = None
         elif self._own_missing is None:
@@ -250,16 +254,27 @@ class _Ears:
                 return
             self._around.counts.count(metrics.GOSSIP_PACKETS, self._take(packet, now))
         # Perhaps there is more, and some of it was lost: from now on nobody is missed for a while.
-        if self.doubt(now) is None:
+        if not self._is_flooded(now):
             self._around.log.warning("gossip comes faster than it is read", packets_a_second=PACKETS_A_SECOND)
         self._flooded = now
         self.begin(now)
 
     def doubt(self, now: float) -> Unknown | None:
-        """Why somebody may be there who was not heard; None: nobody is."""
-        if now - self._flooded >= self._expire:
-            return None
-        return Unknown("too_many", f"multicast: more than {PACKETS_A_SECOND} packets a second")
+        """Why somebody may be there who was not heard; None: nobody is.
+
+        Where all others fall silent, and we hear ourselves, it is rather the network that has lost us:
+        switches forget who listens to a group once nobody asks (IGMP snooping without a querier).
+        """
+        if self._is_flooded(now):
+            return Unknown("too_many", f"multicast: more than {PACKETS_A_SECOND} packets a second")
+        if any(name not in self._spoken for name in self.heard):
+            self._was_in_company = True
+        elif self._was_in_company and len(self.heard):
+            return Unknown("unreachable", "multicast: nobody but this host is heard any more")
+        return None
+
+    def _is_flooded(self, now: float) -> bool:
+        return now - self._flooded < self._expire
 
     def _take(self, packet: bytes, now: float) -> str:
         """Take in a packet that anybody may have sent.

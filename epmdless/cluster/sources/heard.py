@@ -32,6 +32,9 @@ class Heard:
     def __iter__(self) -> Iterator[str]:
         return iter(self._last)
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._last
+
     def __len__(self) -> int:
         return len(self._last)
 

@@ -18,6 +18,7 @@ from trio.testing import MockClock
 
 from epmdless import metrics
 from epmdless.cluster.peers import Known, Unknown
+from epmdless.cluster.peers import Peer as Named
 from epmdless.cluster.sources import gossip
 from epmdless.cluster.sources.build import Surroundings
 from epmdless.cluster.sources.gossip import HEARTBEATS_A_ROUND, PACKETS_A_ROUND, ROUND, TELL_PAUSE, Gossip
@@ -144,6 +145,43 @@ async def test_who_is_heard_is_named_at_once_and_until_silent_for_long(
         said.taken = len(said.all)
         await said.until()
         assert EXPIRE * 1.5 - 1 <= trio.current_time() - first <= EXPIRE * 1.5 + 1
+
+
+async def test_where_all_others_fall_silent_nobody_has_left(
+    clock: MockClock, port: int, stranger: Stranger
+) -> None:
+    """A switch that forgot who listens to the group."""
+    third = "app@10.0.0.3"
+    async with running(make(port, surroundings(local_nodes=[OWN]))) as said:
+        await said.until(OWN)
+        assert said.all[-1] == Known((Named(OWN),)), "alone from the start is nothing to doubt"
+        stranger.send(encode_heartbeat(OTHER))
+        stranger.send(encode_heartbeat(third))
+        await said.until(OWN, OTHER, third)
+        await trio.sleep(EXPIRE / 2)
+        stranger.send(encode_heartbeat(third))
+        await said.until(OWN, third)
+        last = said.all[-1]
+        assert isinstance(last, Known)
+        assert last.doubt is None, "one of two has left"
+        await said.until(OWN)
+        doubt = Unknown("unreachable", "multicast: nobody but this host is heard any more")
+        assert said.all[-1] == Known((Named(OWN),), doubt)
+        stranger.send(encode_heartbeat(OTHER))
+        await said.until(OWN, OTHER)
+        last = said.all[-1]
+        assert isinstance(last, Known)
+        assert last.doubt is None
+
+
+async def test_a_local_node_that_leaves_was_no_company(clock: MockClock, port: int) -> None:
+    local = [OWN, OTHER]
+    around = Surroundings(Metrics(), Lines(), {}, "b1.internal", lambda: tuple(local))
+    async with running(make(port, around)) as said:
+        await said.until(OWN, OTHER)
+        local.remove(OTHER)
+        await said.until(OWN)
+        assert said.all[-1] == Known((Named(OWN),))
 
 
 async def test_who_is_there_is_said_at_least_once_a_heartbeat(
