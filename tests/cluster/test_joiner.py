@@ -152,6 +152,16 @@ async def test_a_peer_that_is_lost_is_joined_again(autojump_clock: MockClock) ->
         assert len(joined.nodes.told_of(B)) == 2
 
 
+async def test_the_longer_the_list_of_peers_the_rarer_the_looks(autojump_clock: MockClock) -> None:
+    async with joining() as joined:
+        for number in range(20_000):
+            joined.nodes.connect(NODE, f"n{number}@b1")
+        await trio.sleep(WELL)
+        before = joined.nodes.looks
+        await trio.sleep(100)
+        assert joined.nodes.looks - before <= 10
+
+
 async def test_a_peer_that_restarts_is_joined_when_it_is_back(autojump_clock: MockClock) -> None:
     async with joining(B) as joined:
         await trio.sleep(WELL)
