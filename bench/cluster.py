@@ -30,7 +30,7 @@ from bench.support import (
     raise_descriptor_limit,
 )
 
-QUICK_HOSTS, QUICK_ROUNDS, QUICK_MEMBERS, QUICK_POLL = 4, 1, 2, 0.5
+QUICK_HOSTS, QUICK_ROUNDS, QUICK_MEMBERS, QUICK_APPEARANCES, QUICK_POLL = 4, 1, 2, 1, 0.5
 QUICK_NAMES, QUICK_POLLS, QUICK_ATTEMPT_SECONDS = 500, 3, 1.0
 """What --quick sets at most: enough to see that all works, too little to quote."""
 
@@ -59,6 +59,9 @@ QUESTIONS: dict[str, Question] = {
     help="Joined when another appears.",
 )
 @click.option(
+    "--appearances", default=5, show_default=True, type=click.IntRange(1, 100), help="Of others, each way."
+)
+@click.option(
     "--poll", default=2.0, show_default=True, type=click.FloatRange(0.1), help="Seconds, of DNS, meanwhile."
 )
 @click.option(
@@ -82,6 +85,7 @@ def main(
     only: tuple[str, ...],
     quick: bool,
     members: int,
+    appearances: int,
     poll: float,
     names: int,
     polls: int,
@@ -96,6 +100,7 @@ def main(
             min(rounds, QUICK_ROUNDS),
             min(members, QUICK_MEMBERS),
         )
+        appearances = min(appearances, QUICK_APPEARANCES)
         poll, names, polls = min(poll, QUICK_POLL), min(names, QUICK_NAMES), min(polls, QUICK_POLLS)
         attempt_seconds = min(attempt_seconds, QUICK_ATTEMPT_SECONDS)
     end_cleanly_on_sigterm()
@@ -105,6 +110,7 @@ def main(
         rounds=rounds,
         ways=chosen_labels(ways, list(WAYS)),
         members=members,
+        appearances=appearances,
         poll=poll,
         names=names,
         polls=polls,
@@ -119,6 +125,7 @@ def main(
         "rounds": rounds,
         "ways": bench.ways,
         "members": members,
+        "appearances": appearances,
         "poll": poll,
         "names": names,
         "polls": polls,

@@ -53,6 +53,10 @@ class Kind:
     record_first: bool = False
     has_target: bool = False
 
+    def peers(self, members: int, host: Host) -> int:
+        """The others that a new node is joined with: nobody connects two that have the C epmd both."""
+        return host.number - 1 if self.connects_all or self.has_own else members
+
 
 KINDS = (
     Kind("pairwise", "C epmd there, pairwise, from its record", False, False, has_target=True),
@@ -71,6 +75,8 @@ class Appearance:
     joined: float
     attempts: int
     """Connections that nodes were told to make meanwhile."""
+    peers: int
+    """That it was joined with."""
 
 
 def appears(bench: Bench) -> list[Row]:
@@ -86,8 +92,8 @@ def appears(bench: Bench) -> list[Row]:
 
 
 def _appearances(bench: Bench, kind: Kind) -> list[Appearance]:
-    """As many as there are rounds; each stays, and is one of the others in the next round."""
-    with bench.world(bench.members + bench.rounds, f"appears-{kind.label}") as world:
+    """One after the other; each stays, and may be one of the others for the next."""
+    with bench.world(bench.members + bench.appearances, f"appears-{kind.label}") as world:
         members = world.hosts[: bench.members]
         zone = Zone(world, {ALIVE: [host.address for host in members]})
         at_once([partial(_boot, bench, kind, host, len(members) - 1, has_own=True) for host in members])
@@ -102,7 +108,7 @@ def _appearances(bench: Bench, kind: Kind) -> list[Appearance]:
 
 def _appear(bench: Bench, kind: Kind, world: World, zone: Zone, host: Host) -> Appearance:
     before = _attempts(world)
-    others = host.number - 1
+    others = kind.peers(bench.members, host)
     if kind.record_first:
         record = time.time()
         zone.add(ALIVE, host.address)
@@ -117,7 +123,7 @@ def _appear(bench: Bench, kind: Kind, world: World, zone: Zone, host: Host) -> A
     up = events(host).up
     assert up is not None, "it says so first"
     start = up if kind.record_first else record
-    return Appearance(record - start, up - start, joined - start, _attempts(world) - before)
+    return Appearance(record - start, up - start, joined - start, _attempts(world) - before, others)
 
 
 def _boot(bench: Bench, kind: Kind, host: Host, others: int, *, has_own: bool) -> None:
@@ -140,8 +146,7 @@ def _attempts(world: World) -> int:
 def _row(bench: Bench, kind: Kind, found: Sequence[Appearance]) -> Row:
     seconds = [each.joined for each in found]
     limit = bench.poll + BEYOND_POLL
-    attempts = [each.attempts for each in found]
-    needed = [bench.members + number for number in range(len(found))]
+    attempts, pairs = (sum(getattr(each, name) for each in found) for name in ("attempts", "peers"))
     return Row(
         question=f"a node appears, poll {bench.poll:g} s: {kind.about}, to joined with all",
         target=f"≤ {limit:g} s" if kind.has_target else "",
@@ -149,7 +154,7 @@ def _row(bench: Bench, kind: Kind, found: Sequence[Appearance]) -> Row:
         against="",
         ratio=None,
         met=max(seconds) <= limit if kind.has_target else None,
-        note=f"{len(found)} rounds; {sum(attempts)} connections told to make, for {sum(needed)} pairs",
+        note=f"{len(found)} rounds; nodes were told to make {attempts} connections, for {pairs} pairs",
         details={"rounds": [asdict(each) for each in found], "poll": bench.poll},
     )
 

@@ -23,6 +23,8 @@ class Bench:
     """How the nodes that start cold are joined; labels of ``cluster_cold.WAYS``."""
     members: int
     """Hosts that are joined already when another one appears."""
+    appearances: int
+    """Of another one, in each way."""
     poll: float
     """Seconds between two polls of DNS, while others appear."""
     names: int

@@ -283,7 +283,9 @@ def _timeline(rounds: Sequence[Round]) -> str:
 
 def _connections(rounds: Sequence[Round]) -> str:
     dialled, down = (median([getattr(each, name) for each in rounds]) for name in ("dialled", "down"))
-    return f"{dialled:.0f} TCP connections begun between hosts, {down / 2:.0f} lost again"
+    text = f"{dialled:.0f} TCP connections begun between hosts, {down / 2:.0f} lost again"
+    needless = median([each.results.get("needless", 0) for each in rounds])
+    return f"{text}, {needless:.0f} calls were needless" if needless else text
 
 
 def _node_cost(rounds: Sequence[Round]) -> str:

@@ -74,19 +74,21 @@ class Watched:
 def names(bench: Bench) -> list[Row]:
     """Each source with a long list, and what its attempts cost beside."""
     compile_node()
-    rows = []
+    rows: list[Row] = []
+    costs: dict[Kind, float] = {}
     with bench.world(1, "names") as world:
         (host,) = world.hosts
-        List(host.folder / "names", 0).write()
-        with _serving(host, _file_source(host)):
+        with _serving(host, _static_source()):
             idle = _watch(host, min(bench.polls * POLL_SECONDS, BASE_SECONDS))
         for kind in KINDS:
             try:
-                rows.append(_poll_row(bench, kind, _polls(bench, world, kind), idle))
+                found = _polls(bench, world, kind)
+                costs[kind] = _cost(found, idle)
+                rows.append(_poll_row(bench, kind, found, idle))
             except BenchError as error:
                 rows.append(failed(f"{bench.names:,} names, {kind.label}: CPU of a poll", "", str(error)))
         try:
-            rows += _with_node(bench, host)
+            rows += _with_node(bench, host, costs.get(FILE, 0.0))
         except BenchError as error:
             rows.append(failed(f"{bench.names:,} names and a local node", "", str(error)))
     return rows
@@ -131,6 +133,10 @@ def _polls(bench: Bench, world: World, kind: Kind) -> Watched:
     with _serving(host, sources[kind.source](host)):
         wait_until(lambda: _knows(host, bench.names), READY_LIMIT, "all names are known", world.check)
         return _watch(host, bench.polls * POLL_SECONDS, listed.change if kind.changes else None)
+
+
+def _static_source() -> str:
+    return f'[cluster.source.names]\nkind = "static"\nnodes = ["{ALIVE}@{_nowhere(0)}"]\n'
 
 
 def _file_source(host: Host) -> str:
@@ -192,8 +198,11 @@ def _figures(host: Host) -> tuple[float, float, float]:
     return user + system, children_user + children_system, polls
 
 
-def _with_node(bench: Bench, host: Host) -> list[Row]:
-    """Memory, the cost of attempts, and that of a poll, all with a local node."""
+def _with_node(bench: Bench, host: Host, unchanged: float) -> list[Row]:
+    """Memory, the cost of attempts, and that of a poll, all with a local node.
+
+    :param unchanged: CPU seconds of a poll that finds the file as it was.
+    """
     window = bench.attempt_seconds
     bench.progress.say("no names, with a local node")
     List(host.folder / "names", 0).write()
@@ -210,7 +219,7 @@ def _with_node(bench: Bench, host: Host) -> list[Row]:
         changing = _watch(host, bench.polls * POLL_SECONDS, listed.change)
         memory = resident_bytes(host.programs[EPMD].process_id)
     return [
-        _node_poll_row(bench, changing, same),
+        _node_poll_row(bench, changing, same, unchanged),
         _memory_row(bench, memory, base_memory, wanted),
         _attempts_row(attempts, same, base, wanted),
     ]
@@ -228,17 +237,22 @@ def _node(host: Host) -> Iterator[None]:
 
 
 def _poll_row(bench: Bench, kind: Kind, found: Watched, idle: Watched) -> Row:
-    cost = (found.cpu - idle.cpu / idle.seconds * found.seconds) / max(found.polls, 1)
     note = f"{found.polls} polls"
     if found.children_cpu:
         note += f"; the program itself {1000 * found.children_cpu / max(found.polls, 1):.1f} ms"
     question = f"{bench.names:,} names, {kind.label}: CPU of a poll"
-    return _cost_row(question, cost, found, note, {"polled": asdict(found), "idle": asdict(idle)})
+    details: dict[str, object] = {"polled": asdict(found), "idle": asdict(idle)}
+    return _cost_row(question, _cost(found, idle), found, note, details)
 
 
-def _node_poll_row(bench: Bench, changing: Watched, same: Watched) -> Row:
-    """A poll that changed the list, with a local node: against the same time without a change."""
-    cost = (changing.cpu - same.cpu / same.seconds * changing.seconds) / max(changing.polls, 1)
+def _cost(found: Watched, base: Watched) -> float:
+    """CPU seconds of a poll, beyond what is spent without."""
+    return (found.cpu - base.cpu / base.seconds * found.seconds) / max(found.polls, 1)
+
+
+def _node_poll_row(bench: Bench, changing: Watched, same: Watched, unchanged: float) -> Row:
+    """A poll that changed the list, with a local node: what it takes beyond one that changed nothing."""
+    cost = _cost(changing, same) + unchanged
     question = f"{bench.names:,} names and a local node, {CHANGING_FILE.label}: CPU of a poll"
     details: dict[str, object] = {"changing": asdict(changing), "same": asdict(same)}
     return _cost_row(question, cost, changing, f"{changing.polls} polls, attempts left out", details)

@@ -15,6 +15,7 @@ import pytest
 from bench.hop_certificates import FAR_NAME, certificates_in, check_encrypted
 from bench.relay_peers import NGINX_STREAM
 from bench.support import BenchError
+from tests.support.namespaces import require_namespaces
 from tests.support.process import run
 from tests.support.tools import clean_env, missing, require
 
@@ -98,6 +99,29 @@ def test_the_hop_benchmark_asks_nodes_and_kills_a_gateway(tmp_path: Path) -> Non
         assert all(0 < each["broken"] <= each["links"] for each in falls["rounds"])
 
 
+def test_the_cluster_benchmark_joins_nodes_in_every_way(tmp_path: Path) -> None:
+    require_hosts()
+    rows = measured(tmp_path, "--only", "cold", benchmark="cluster")
+    assert [row["error"] for row in rows] == [None] * 12
+    assert [row["target"] for row in rows] == ["≤ 10 s", "≤ 7 (1.2 × 6)", ""] * 4
+    for row in rows:
+        (ours,) = row["details"]["ours"]
+        assert ours["attempts"] == sum(ours["results"].values()) > 0
+        assert ours["dialled"] >= 6
+        assert ours["first_up"] <= ours["last_up"]
+        assert ours["epmd_resident"] > 0
+
+
+def test_the_cluster_benchmark_has_nodes_appear_and_reads_long_lists(tmp_path: Path) -> None:
+    require_hosts()
+    rows = measured(tmp_path, "--only", "appears", "--only", "names", benchmark="cluster")
+    assert [row["error"] for row in rows] == [None] * 12
+    assert [row["target"] for row in rows[:4]] == ["≤ 1.5 s"] * 2 + [""] * 2
+    assert all(each["joined"] > 0 for row in rows[:2] for each in row["details"]["rounds"])
+    assert all(row["details"]["polled"]["polls"] > 0 for row in rows[4:9])
+    assert rows[10]["details"]["wanted"] == 500
+
+
 def test_a_pair_without_tls_is_not_measured_as_one_with_it(tmp_path: Path) -> None:
     require("openssl")
     certificates = certificates_in(tmp_path)
@@ -144,6 +168,15 @@ def require_pairs() -> None:
     """End the test for want of a program that the hop benchmark runs."""
     for tool, package in {"cc": "gcc", "openssl": None, "haproxy": None, "stunnel4": None}.items():
         require(tool, package)
+
+
+def require_hosts() -> None:
+    """End the test for want of what the hosts of the cluster benchmark need."""
+    require_namespaces()
+    require("nft", "nftables")
+    require("dnsmasq", "dnsmasq-base")
+    require("erl", "erlang-base")
+    require("epmd", "erlang-base")
 
 
 def measured(tmp_path: Path, *arguments: str, benchmark: str = "relay") -> list[dict[str, Any]]:
