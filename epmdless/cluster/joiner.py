@@ -63,6 +63,11 @@ LONGEST_WATCH = 15.0
 
 REFUSALS = frozenset({"cookie", "not_allowed", "left_out"})
 
+HIDDEN = "it is hidden (erl -hidden)"
+
+TRUE = [*b"true"]
+"""As Erlang has a text: ``-hidden true`` is the same as ``-hidden``, and ``-hidden false`` is not."""
+
 ABOUT_THE_CALL = frozenset({"timeout", "failed"})
 """Reasons that a call fails for while our connection to the node is well."""
 
@@ -94,6 +99,7 @@ class Joiner:
         self._name: str | None = local.name if "@" in local.name else None
         self._peers: dict[str, PeerState] = {}
         self._connected: frozenset[str] = frozenset()
+        self._is_hidden = False
         self._seen_version: object = None
         self._wants = Wants(None, ())
         self._under_way: dict[str, PeerState] = {}
@@ -191,6 +197,8 @@ class Joiner:
         self._linked_at = None
         if self._name is not None and self._guide.wants(self._name).group is None:
             raise NodeError("left_out")
+        if self._is_hidden:
+            raise NodeError("left_out", HIDDEN)
         self._link = link = await self._guide.open(self.local, self._meet)
         self._linked_at = self._clock()
         self._seen_version = None
@@ -210,6 +218,7 @@ class Joiner:
         self._name = name
 
     async def _tend(self, link: Link, nursery: trio.Nursery) -> None:
+        await self._see_if_hidden(link)
         while True:
             self._stir = trio.Event()
             self._take_wants()
@@ -222,6 +231,18 @@ class Joiner:
             with trio.move_on_after(self._seconds_to_next()):
                 await self._stir.wait()
             await trio.sleep(max(self._next_look - self._clock(), 0))
+
+    async def _see_if_hidden(self, link: Link) -> None:
+        """Leave a node alone that was started as a hidden one, unless the configuration names it.
+
+        A node of Erlang's tells that neither its EPMD nor, in the handshake, who is hidden himself.
+        """
+        if not self.local.port:
+            return
+        match await link.call("init", "get_argument", [Atom("hidden")], CALL_SECONDS):
+            case (Atom("ok"), [first, *_]) if first in ([], [TRUE]):
+                self._is_hidden = True
+                raise NodeError("left_out", HIDDEN)
 
     def _whose_turn_it_is(self) -> list[PeerState]:
         """The peers to try now: the new ones first, and those that failed before in half of the places."""

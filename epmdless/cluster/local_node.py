@@ -32,7 +32,8 @@ def local_nodes(
 ) -> Iterator[LocalNode]:
     """The nodes that are to be joined.
 
-    A hidden node stays out, as it asked for, and a transient one too.
+    A hidden node stays out, as it asked for, and a transient one too. One of Erlang's own tells its EPMD
+    nothing of that, and has to be asked.
 
     :param wanted: which of those that are registered: globs over alive names. A glob over whole names has to
         wait (:func:`belongs`): EPMD knows the alive name alone.

@@ -44,6 +44,7 @@ class Nodes:
     :ivar up: those that can be connected to.
     :ivar pairs: who is connected.
     :ivar refusing: nodes that refuse every connection.
+    :ivar hidden: nodes that were started as hidden ones.
     :ivar hanging: nodes to which no connection comes about, and which nobody can tell from others.
     :ivar attempts: what nodes were told; those of them that had no connection yet are in `needed`.
     """
@@ -52,6 +53,7 @@ class Nodes:
         self.up = set(up)
         self.pairs: set[frozenset[str]] = set()
         self.refusing: set[str] = set()
+        self.hidden: set[str] = set()
         self.hanging: set[str] = set()
         self.attempts: list[Attempt] = []
         self.disconnects: list[Attempt] = []
@@ -119,6 +121,8 @@ class FakeLink:
             case "erlang", "nodes", [Atom("connected")]:
                 nodes.looks += 1
                 return self.instead or [Atom(name) for name in nodes.connected(self.name)]
+            case "init", "get_argument", [Atom("hidden")]:
+                return (Atom("ok"), [[]]) if self.name in nodes.hidden else Atom("error")
             case "net_kernel", ("connect_node" | "hidden_connect_node"), [Atom() as peer]:
                 with trio.move_on_after(seconds):
                     return await nodes.told(self.name, str(peer), hidden=function.startswith("hidden"))
@@ -232,13 +236,15 @@ def half() -> float:
 
 @asynccontextmanager
 async def joining(
-    *names: str, up: Iterable[str] | None = None, rng: Callable[[], float] = half
+    *names: str, up: Iterable[str] | None = None, rng: Callable[[], float] = half, is_hidden: bool = False
 ) -> AsyncIterator[Joined]:
     """A node `a@b1` that is to be joined with others.
 
     :param up: those that are up; None: all.
+    :param is_hidden: it was started as a hidden one.
     """
     guide = FakeGuide(Nodes(NODE, *(names if up is None else up)), names)
+    guide.nodes.hidden.update([NODE] if is_hidden else ())
     counts, lines = Metrics(), Lines()
     joiner = Joiner(LocalNode("a", 9001), guide, counts, lambda: lines, trio.current_time, rng)
     async with trio.open_nursery() as nursery:

@@ -314,6 +314,8 @@ class ScriptedNode:
         match call:
             case ("erlang", "nodes", [Atom("connected")]):
                 return [Atom(name) for name in sorted(self.nodes)]
+            case ("init", "get_argument", [Atom("hidden")]):
+                return Atom("error")
             case ("net_kernel", "connect_node" | "hidden_connect_node", [Atom() as peer]):
                 return await self.connect(str(peer))
             case ("erlang", "disconnect_node", [Atom() as peer]):

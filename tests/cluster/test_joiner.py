@@ -353,6 +353,27 @@ class TestTheNode:
             assert (joined.joiner.is_linked, joined.joiner.is_left_out) == (True, False)
             assert joined.joiner.connected == 1
 
+    async def test_a_hidden_node_is_left_alone_and_asked_once(self, autojump_clock: MockClock) -> None:
+        async with joining(B, is_hidden=True) as joined:
+            await trio.sleep(24 * 3600)
+            assert (joined.nodes.attempts, len(joined.guide.opens)) == ([], 1)
+            assert joined.guide.links[0].is_closed
+            assert joined.joiner.is_left_out
+            assert joined.joiner.view()["detail"] == "it is hidden (erl -hidden)"
+            assert [line["reason"] for line in joined.lines if "reason" in line] == ["left_out"]
+
+    async def test_a_hidden_node_that_the_configuration_names_is_joined(
+        self, autojump_clock: MockClock
+    ) -> None:
+        nodes = Nodes(NODE, B)
+        nodes.hidden.add(NODE)
+        async with trio.open_nursery() as nursery:
+            joiner = Joiner(LocalNode(NODE), FakeGuide(nodes, [B]), Metrics(), Lines, trio.current_time)
+            nursery.start_soon(joiner.run)
+            await trio.sleep(WELL)
+            assert joiner.connected == 1
+            nursery.cancel_scope.cancel()
+
     async def test_a_cancellation_at_the_moment_of_its_end_is_one(self, autojump_clock: MockClock) -> None:
         """A group with both in it would end the whole process."""
         nodes = Nodes(NODE, B)

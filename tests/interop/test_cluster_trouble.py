@@ -26,7 +26,7 @@ from tests.interop.cluster_world import (
     wait_joined,
 )
 from tests.interop.relay_world import wait_value
-from tests.support.beam import Beam
+from tests.support.beam import Beam, Flavour
 
 pytestmark = pytest.mark.interop
 
@@ -122,6 +122,25 @@ def test_a_node_that_hangs_is_joined_once_it_does_not(
         shown = servers[0].peers(nodes[0].name)[third.name]
         assert shown.state != "connected"
         third.program.signal(signal.SIGCONT)
+        wait_joined([*nodes, third])
+
+
+@pytest.mark.parametrize(("flavour", "flags"), [("otp25", ["-hidden"]), ("otp27", ["-hidden", "true"])])
+def test_a_hidden_node_is_left_alone(
+    world: World, servers: Servers, nodes: Nodes, text: str, flavour: Flavour, flags: list[str]
+) -> None:
+    """EPMD takes it for any other node: Erlang's own say nothing of that there."""
+    with node(flavour, world.hosts[2], "unseen", *flags) as unseen:
+        reload(servers, text)
+        servers[2].wait(lambda: bool(failing(servers[2])), "that it is left alone")
+        assert failing(servers[2]) == [(unseen.name, "left_out")]
+        wait_joined(nodes)
+        wait_connected(unseen, (), "connected")
+
+
+def test_a_node_that_is_expressly_not_hidden(world: World, servers: Servers, nodes: Nodes, text: str) -> None:
+    with node("otp25", world.hosts[2], "app", "-hidden", "false") as third:
+        reload(servers, text)
         wait_joined([*nodes, third])
 
 
