@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from epmdless.config.checks import check_host, check_path, is_wildcard
+from epmdless.config.checks import check_path, is_wildcard
+from epmdless.config.client_tls import ClientTlsSection
 from epmdless.config.errors import SectionError
 from epmdless.config.gateway import TlsVersion
 from epmdless.config.values import Duration, HostPort, Section, Size
@@ -18,27 +19,14 @@ MIN_RATE = Size(4096)
 """Bytes per second; with less, a tick could wait behind other bytes for longer than the BEAM waits for it."""
 
 
-class HopTlsSection(Section, frozen=True):
-    """``[hop.NAME.tls]``: paths of files in PEM, read again when they change."""
+class HopTlsSection(ClientTlsSection, frozen=True):
+    """``[hop.NAME.tls]``.
 
-    ca: str
-    """Certificates to one of which a gateway's must chain."""
-    cert: str | None = None
-    """Our own certificate; absent, with `key`: the other end knows us by `auth`, or not at all."""
-    key: str | None = None
-    server_name: str | None = None
-    """What a gateway's certificate must be for; absent: each gateway's own host."""
+    Without `cert` and `key` the other end knows us by `auth`, or not at all. A gateway's certificate must be
+    for `server_name`; absent: for each gateway's own host.
+    """
+
     min_version: TlsVersion = "1.3"
-
-    def __post_init__(self) -> None:
-        if (self.cert is None) != (self.key is None):
-            missing = "cert" if self.cert is None else "key"
-            raise SectionError(missing, "missing: cert and key come together or not at all")
-        for key, path in (("cert", self.cert), ("key", self.key), ("ca", self.ca)):
-            if path is not None:
-                check_path(key, path, of_secret=key == "key")
-        if self.server_name is not None:
-            check_host("server_name", self.server_name)
 
 
 class HopSection(Section, frozen=True):
