@@ -10,13 +10,15 @@ from typing import NoReturn, Self
 
 import trio
 
-from epmdless.cluster.shaking import Cookie, Shaken, TakenError, own_names, shake
+from epmdless.cluster.encryption import broken
+from epmdless.cluster.shaking import Cookie, OwnedConnection, Shaken, TakenError, own_names, shake
 from epmdless.cluster.trouble import NodeError
 from epmdless.errors import RemoteProtocolError
 from epmdless.net.faults import ended_by
 from epmdless.net.plain import send_all
 from epmdless.wire.calls import Outcome, Returned, erpc_call, erpc_outcome, rex_call, rex_outcome
 from epmdless.wire.distribution import TICK, FrameReader, MonitorExit, Sent, SpawnReply, decode_payload
+from epmdless.wire.handshake import Framing
 from epmdless.wire.terms import Atom, Pid, Reference, Term
 
 SHAKE_SECONDS = 7.0
@@ -46,7 +48,7 @@ MAX_NUMBER = (1 << 15) - 1
 """Of a process: 15 bits of a pid's number, as every release takes them."""
 
 
-Dial = Callable[[], Awaitable[trio.socket.SocketType]]
+Dial = Callable[[], Awaitable[OwnedConnection]]
 
 
 class NodeLink:
@@ -55,8 +57,8 @@ class NodeLink:
     :param own: the name under which the node knows us.
     """
 
-    def __init__(self, sock: trio.socket.SocketType, shaken: Shaken, own: str) -> None:
-        self._sock = sock
+    def __init__(self, connection: OwnedConnection, shaken: Shaken, own: str) -> None:
+        self._connection = connection
         self._shaken = shaken
         self._own = Atom(own)
         self._creation = shaken.own_creation
@@ -84,35 +86,37 @@ class NodeLink:
         expected: str,
         *,
         is_old: bool,
+        framing: Framing = Framing.TCP,
     ) -> Self:
         """Connect to a node as the first of our names that is free there.
 
-        :param dial: connects to its port; raises NodeError.
+        :param dial: connects to its port, by TLS where the node speaks it; raises NodeError.
         :param cookie: for the node of a name; called once its name is known. Raises NodeError.
         :param expected: the alive or whole name that it must have.
+        :param framing: TLS where `dial` connects by that.
         :raises NodeError: it cannot be reached, or is not what it should be.
         """
         with trio.move_on_after(SHAKE_SECONDS):
             for own in own_names(own_host):
-                sock = await dial()
+                connection = await dial()
                 try:
-                    shaken = await shake(sock, own, cookie, expected, is_old=is_old)
+                    shaken = await shake(connection, own, cookie, expected, is_old=is_old, framing=framing)
                 except TakenError:
-                    sock.close()
+                    connection.close()
                 except OSError as error:
-                    sock.close()
-                    raise NodeError("closed", error.strerror or "") from None
+                    connection.close()
+                    raise broken(error, expected) from None
                 except BaseException:
-                    sock.close()
+                    connection.close()
                     raise
                 else:
-                    return cls(sock, shaken, own)
+                    return cls(connection, shaken, own)
             raise NodeError("taken")
         raise NodeError("timeout", "it did not finish the handshake in time")
 
     def close(self) -> None:
         """Close the connection; calls under way fail."""
-        self._sock.close()
+        self._connection.close()
 
     async def serve(self) -> None:
         """Take in what the node says, and keep it from dropping us, until the connection ends.
@@ -157,7 +161,7 @@ class NodeLink:
         try:
             with trio.fail_after(SEND_SECONDS):
                 async with self._sending:
-                    await send_all(self._sock, data)
+                    await send_all(self._connection, data)
         except trio.TooSlowError:
             self.close()  # half a frame may have gone
             raise NodeError("timeout", "it takes nothing in") from None
@@ -186,7 +190,7 @@ class NodeLink:
 
     async def _receive(self) -> bytes:
         try:
-            return await self._sock.recv(READ_SIZE)
+            return await self._connection.recv(READ_SIZE)
         except (OSError, trio.ClosedResourceError):
             raise NodeError("closed") from None
 

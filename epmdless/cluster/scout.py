@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import trio
 
+from epmdless.cluster.encryption import Encryption, broken
 from epmdless.cluster.shaking import Messages, TakenError, check_name, introduce, own_names
 from epmdless.cluster.trouble import NodeError
 from epmdless.errors import ResolveError
@@ -26,6 +27,9 @@ that are new waiting. Each may hold one of trio's 40 threads for the peer's addr
 
 LOOK_SECONDS = 3.0
 """For one look, its turn not counted."""
+
+TLS_SECONDS = 2.0
+"""Of those, for TLS."""
 
 OLD_HIGHEST = 5
 """The highest version of a node before OTP 23, as it told its EPMD."""
@@ -58,15 +62,22 @@ class Scout:
     :param epmd_port: where EPMD servers are asked.
     :param own_host: the host part of our own node names.
     :param port_of: a port that a source told for a node; None: it has to be asked for.
+    :param encryption: how nodes are spoken to now.
     """
 
     def __init__(
-        self, counts: Metrics, epmd_port: int, own_host: str, port_of: Callable[[str], int | None]
+        self,
+        counts: Metrics,
+        epmd_port: int,
+        own_host: str,
+        port_of: Callable[[str], int | None],
+        encryption: Callable[[], Encryption] = Encryption,
     ) -> None:
         self._counts = counts
         self._epmd_port = epmd_port
         self._own_name = own_names(own_host)[-1]
         self._port_of = port_of
+        self._encryption = encryption
         self._turns = trio.CapacityLimiter(LOOKS_AT_ONCE)
         self._turns_again = trio.CapacityLimiter(LOOKS_AT_ONCE)
         self._questions = trio.CapacityLimiter(2 * LOOKS_AT_ONCE)
@@ -149,15 +160,18 @@ class Scout:
 
     async def _meet(self, name: str, seen: Seen) -> None:
         """Go as far into a handshake as a node says who it is, and away again: no cookie is shown."""
-        sock = await self.dial(name, seen)
-        with sock:
-            try:
-                challenge = await introduce(Messages(sock), self._own_name, 4, is_old=seen.is_old)
-                check_name(challenge.name, name)
-            except OSError:
-                raise NodeError("closed") from None
-            except TakenError:
-                return
+        encryption, host = self._encryption(), name.partition("@")[2]
+        connection = await encryption.begin(await self.dial(name, seen), host, TLS_SECONDS)
+        try:
+            messages = Messages(connection, encryption.framing)
+            challenge = await introduce(messages, self._own_name, 4, is_old=seen.is_old)
+            check_name(challenge.name, name)
+        except OSError as error:
+            raise broken(error, host) from None
+        except TakenError:
+            return
+        finally:
+            connection.close()
 
 
 async def connect(addresses: list[Address], problem: str) -> trio.socket.SocketType:

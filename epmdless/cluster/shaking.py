@@ -67,6 +67,13 @@ class Connection(Protocol):
 class Shaken(NamedTuple):
     """The node at the other end.
 
+class OwnedConnection(Connection, Protocol):
+    """A connection in the hands of who closes it."""
+
+    def close(self) -> None:
+        """Close it; at once, and it does not matter how often."""
+
+
     :ivar own_creation: of our node, as we told it.
     :ivar rest: what came after the handshake.
     """
@@ -87,15 +94,19 @@ class TakenError(Exception):
 
 
 class Messages:
-    """Handshake messages over a connection."""
+    """Handshake messages over a connection.
 
-    def __init__(self, connection: Connection) -> None:
+    :param framing: TLS where the connection is one.
+    """
+
+    def __init__(self, connection: Connection, framing: Framing = Framing.TCP) -> None:
         self._connection = connection
         self.rest = b""
 
     async def send(self, message: Message) -> None:
+        self._framing = framing
         """Send one. Raises OSError."""
-        data = frame(encode(message), Framing.TCP)
+        data = frame(encode(message), self._framing)
         while data:
             data = data[await self._connection.send(data) :]
 
@@ -105,7 +116,7 @@ class Messages:
         :raises NodeError: the connection ended, or it is not what a node says.
         :raises OSError: the connection broke.
         """
-        head = await self._exactly(Framing.TCP)
+        head = await self._exactly(self._framing)
         length = int.from_bytes(head, "big")
         if length > MAX_MESSAGE or length == 0:
             raise NodeError("tls" if head[0] == TLS_ALERT else "protocol")
@@ -159,7 +170,13 @@ async def introduce(messages: Messages, own: str, creation: int, *, is_old: bool
 
 
 async def shake(
-    connection: Connection, own: str, cookie: Cookie, expected: str, *, is_old: bool = False
+    connection: Connection,
+    own: str,
+    cookie: Cookie,
+    expected: str,
+    *,
+    is_old: bool = False,
+    framing: Framing = Framing.TCP,
 ) -> Shaken:
     """Follow a handshake to its end, as the initiator.
 
@@ -170,8 +187,9 @@ async def shake(
     :raises TakenError: there is a connection under our name.
     :raises NodeError: it does not want us, is somebody else, or says what no node says.
     :raises OSError: the connection broke.
+    :param framing: TLS where the connection is one.
     """
-    messages = Messages(connection)
+    messages = Messages(connection, framing)
     creation = secrets.randbelow(0xFFFF_FFF0) + 4
     challenge = await introduce(messages, own, creation, is_old=is_old)
     check_name(challenge.name, expected)
