@@ -6,7 +6,13 @@ allowed. Nothing here opens a file: the caller hands over text.
 """
 
 from epmdless.config.cloud_sources import CloudMapSource, Ec2Source, EcsSource, KubernetesSource
-from epmdless.config.cluster import ClusterSection, GroupLinkSection, GroupSection, ReadySection
+from epmdless.config.cluster import (
+    ClusterSection,
+    ClusterTlsSection,
+    GroupLinkSection,
+    GroupSection,
+    ReadySection,
+)
 from epmdless.config.gateway import AllowSection, GatewaySection, GatewayTlsSection
 from epmdless.config.hop import HopSection, HopTlsSection
 from epmdless.config.relay import ControlSection, RelaySection, RuleSection, TransparentSection
@@ -60,6 +66,7 @@ __all__ = [
     "CaravanSection",
     "CloudMapSource",
     "ClusterSection",
+    "ClusterTlsSection",
     "CommandSource",
     "Config",
     "ControlSection",

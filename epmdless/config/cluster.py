@@ -9,7 +9,9 @@ import msgspec
 
 from epmdless.config.checks import check_distinct, check_globs, check_node_names, check_path, check_table_name
 from epmdless.config.errors import SectionError, quoted
+from epmdless.config.client_tls import ClientTlsSection
 from epmdless.config.sources import SourceSection
+from epmdless.config.gateway import TlsVersion
 from epmdless.config.values import Duration, Section
 
 MAX_SOURCES = 32
@@ -40,6 +42,17 @@ class GroupSection(Section, frozen=True):
 
     nodes: tuple[str, ...]
     """Globs over alive names, or over whole names where one holds an ``@``."""
+class ClusterTlsSection(ClientTlsSection, frozen=True):
+    """``[cluster.tls]``: the nodes speak TLS distribution.
+
+    A node that registers here has a certificate for `server_name`; absent: ``resolve.host``. Any other has
+    one for the host part of its name.
+    """
+
+    min_version: TlsVersion = "1.2"
+    """As OTP's nodes may be set up."""
+
+
     sources: tuple[str, ...] | None = None
     """The sources that name its nodes, in order of precedence; absent: all, in the file's order."""
     cookie_file: str | None = None
@@ -102,6 +115,8 @@ class ClusterSection(Section, frozen=True):
             check_table_name("source", name, "a source")
         for name in self.group:
             check_table_name("group", name, "a group")
+    tls: ClusterTlsSection | None = None
+    """Absent: the nodes speak no TLS."""
         self._check_local_nodes()
         if not self.source:
             self._check_idle()
@@ -156,6 +171,7 @@ class ClusterSection(Section, frozen=True):
     def _check_groups(self) -> None:
         """Each group has sources that there are, and each source has a group."""
         for name, group in self.group.items():
+            ("tls", self.tls is not None),
             for number, source in enumerate(group.sources or ()):
                 if source not in self.source:
                     problem = f"{source!r} is no source; allowed: {', '.join(self.source)}"

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from epmdless.cli import show
 from epmdless.config import (
     ClusterSection,
+    ClusterTlsSection,
     Config,
     Duration,
     FileSource,
@@ -34,6 +35,12 @@ max_peers = 30
 max_age = "1h"
 [cluster.ready]
 peers = 2
+[cluster.tls]
+ca = "/etc/epmdless/ca.crt"
+cert = "/etc/epmdless/b1.crt"
+key = "/etc/epmdless/b1.key"
+server_name = "b1.internal"
+min_version = "1.3"
 [cluster.group.shop]
 nodes = ["shop-*"]
 sources = ["file", "list.2"]
@@ -97,6 +104,13 @@ def test_the_sample_is_read() -> None:
     assert (read.nodes, read.named) == (("shop-*", "stock@b?.internal"), ("couchdb@127.0.0.1",))
     assert (read.disconnect, read.hold, read.max_peers) == ("gone", Duration(90), 30)
     assert (read.max_age, read.ready) == (Duration(3600), ReadySection(peers=2))
+    assert read.tls == ClusterTlsSection(
+        ca="/etc/epmdless/ca.crt",
+        cert="/etc/epmdless/b1.crt",
+        key="/etc/epmdless/b1.key",
+        server_name="b1.internal",
+        min_version="1.3",
+    )
     assert list(read.group) == ["shop", "st.ock"]
     assert read.group["shop"] == GroupSection(
         nodes=("shop-*",), sources=("file", "list.2"), cookie_file="/etc/epmdless/shop.cookie"
@@ -117,6 +131,9 @@ def test_every_default() -> None:
     assert (read.max_age, read.ready.peers) == (Duration(86400), 0)
     group = GroupSection(nodes=("*",))
     assert (group.sources, group.cookie_file) == (None, None)
+    assert read.tls is None
+    tls = ClusterTlsSection(ca="/ca")
+    assert (tls.cert, tls.key, tls.server_name, tls.min_version) == (None, None, None, "1.2")
 
 
 @pytest.mark.parametrize("text", ["", "[cluster]", SAMPLE, cluster(), cluster(TWO_GROUPS)])
@@ -205,6 +222,14 @@ def test_as_many_tables_as_are_allowed() -> None:
         ("named = ['a@b', 'c@d', 'a@b']", "named[2]", "a@b is named[0] again"),
         (f"named = {[f'a{n}@b' for n in range(1001)]}", "named", "1001 are more than 1000"),
         ("group.a = {}", "group.a.nodes", "this key is required"),
+        ("tls = true", "tls", "got `bool`"),
+        ("tls = {}", "tls.ca", "this key is required"),
+        ("tls.ca = 'ca.crt'", "tls.ca", "'ca.crt' is not an absolute path"),
+        ("tls = {ca = '/ca', name = 'b1'}", "tls.name", "unknown key; allowed: ca, cert, key, server_name"),
+        ("tls = {ca = '/ca', cert = '/c'}", "tls.key", "missing: cert and key come together or not at all"),
+        ("tls = {ca = '/ca', key = '/k'}", "tls.cert", "missing: cert and key come together or not at all"),
+        ("tls = {ca = '/ca', server_name = 'a b'}", "tls.server_name", "'a b'"),
+        ("tls = {ca = '/ca', min_version = '1.1'}", "tls.min_version", "allowed: 1.2, 1.3"),
         ("group.a.node = ['*']", "group.a.node", "unknown key; allowed: nodes, sources, cookie_file"),
         (
             "group.a.nodes = []",
@@ -314,6 +339,7 @@ def test_what_does_nothing_without_a_source_says_so(keys: str, key: str) -> None
     assert error.key == f"cluster.{key}"
     assert error.problem == "does nothing without a source: [cluster.source.NAME] with a `kind`"
 
+        ("tls.ca = '/ca'", "tls"),
 
 @pytest.mark.parametrize(
     ("key", "table", "most"),
