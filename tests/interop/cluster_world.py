@@ -51,7 +51,7 @@ JOINED_WITHIN = 20.0
 GONE_WITHIN = 10.0
 READY_WITHIN = 10.0
 
-NODE_NAME = re.compile(r"[\w-]+@[\w.-]+")
+NODE_NAME = re.compile(r"[\w-]+@[\w.:-]+")
 
 ZONE = """\
 $ORIGIN internal.

@@ -16,6 +16,7 @@ from tests.interop.cluster_world import (
     leave,
     machines,
     name_server,
+    node,
     nodes_on,
     part,
     reload,
@@ -90,6 +91,24 @@ def test_addresses_name_epmd_servers_that_name_them(
     dns.say(*records(*world.hosts))
     reload(servers, world.cluster({"names": {"kind": "epmd", "dns": [DOMAIN], "poll": SOON}}))
     wait_joined(nodes)
+
+
+def test_ipv6_addresses_name_them(world: World, servers: Servers, dns: NameServer, nodes: Nodes) -> None:
+    addresses = [f"fd00::{number}" for number in (1, 2)]
+    for host, address in zip(world.hosts, addresses, strict=False):
+        host.run('ip -6 address add "$1/64" dev eth0 nodad', address)
+    dns.say(*(f"app AAAA {address}" for address in addresses), *records(*world.hosts))
+    first, second = world.hosts[:2]
+    flags = ("-proto_dist", "inet6_tcp")
+    with (
+        node("otp25", first, f"app6@{addresses[0]}", *flags) as one,
+        node("otp27", second, f"app6@{addresses[1]}", *flags) as other,
+    ):
+        source = {"kind": "dns", "basename": "app6", "addresses": [DOMAIN], "poll": SOON}
+        families = {"families": ["ipv6"], "gather": "0s"}
+        reload(servers, world.cluster({"names": {**source, **families}}, nodes=["app6"]))
+        wait_joined([one, other])
+        assert all(connected(beam, "connected") == set() for beam in nodes)
 
 
 def test_an_address_comes_and_goes(world: World, servers: Servers, dns: NameServer, nodes: Nodes) -> None:
