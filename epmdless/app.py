@@ -26,7 +26,7 @@ from epmdless.cluster.prepared import Prepared as PreparedCluster
 from epmdless.cluster.prepared import prepare as prepare_cluster
 from epmdless.cluster.server import Cluster
 from epmdless.cluster.sources.build import Surroundings
-from epmdless.config import METRICS_PORT, Config, ResolveSection
+from epmdless.config import METRICS_PORT, Config, GossipSource, ResolveSection
 from epmdless.epmd.desk import Settings
 from epmdless.epmd.server import EpmdServer, Timing
 from epmdless.errors import ConfigError, EpmdlessError, ListenError
@@ -102,6 +102,7 @@ class App:
         self._registry = Registry()
         self._notifier = Notifier(os.environ)
         limit = raise_descriptor_limit()
+        self._keeper = CertificateKeeper(self._counts, self._log)
         self._cluster = Cluster(
             self._counts,
             self._log,
@@ -109,6 +110,7 @@ class App:
             own_host=own_host(loaded.config.resolve),
             epmd_port=environment_port(os.environ),
             is_ours=self._is_ours,
+            keeper=self._keeper,
         )
         settings = self._settings(loaded.config)
         self._chain = settings.chain
@@ -131,7 +133,6 @@ class App:
             others=self._held_by_links,
         )
         self._carrier = Carrier(self._rounds, self._counts, self._log)
-        self._keeper = CertificateKeeper(self._counts, self._log)
         self._hops = Hops(self._counts, self._log, self._rounds.clock, self._is_ours, self._keeper)
         self._relay = Relay(
             self._rounds,
@@ -236,6 +237,11 @@ class App:
             self._log.warning("no loopback address among those listened on: no node can register here")
         if self._fixed and config.epmd.listen is not None:
             self._log.warning("epmd.listen has no effect: the sockets were handed over")
+        for name, source in config.cluster.source.items():
+            if isinstance(source, GossipSource) and source.secret_file is None:
+                self._log.warning(
+                    "gossip without secret_file: whoever is on the network can name nodes", source=name
+                )
         srv, host = config.resolve.srv, own_host(config.resolve)
         if srv is not None and "{name}" not in srv.question and "." not in host:
             self._log.warning("resolve.host is no full name: no SRV record will be for it", host=host)

@@ -28,6 +28,7 @@ GUESS = " (cookie? TLS?)"
 
 NODE_REASONS: Mapping[str, str] = {
     "left_out": "it is left alone: it belongs to no group, or is not among cluster.nodes",
+    "user": "whose process it is: is its user among cluster.users?",
     "cookie_file": "the cookie file cannot be read",
     "no_address": "its host has no address: look at DNS",
     "unreachable": "nothing answers on its port: has it ended?",

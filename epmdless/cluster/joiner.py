@@ -61,7 +61,7 @@ PAUSE_A_NAME = 0.0005
 LONGEST_WATCH = 15.0
 """Seconds between two looks, however many names there are."""
 
-REFUSALS = frozenset({"cookie", "not_allowed", "left_out"})
+REFUSALS = frozenset({"cookie", "not_allowed", "left_out", "user"})
 
 HIDDEN = "it is hidden (erl -hidden)"
 

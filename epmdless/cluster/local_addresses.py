@@ -1,10 +1,11 @@
-"""Where a node of this machine can be dialled: EPMD knows its port, and not on which address it listens."""
+"""Where a node of this machine can be dialled, and whose it is: EPMD knows its port alone."""
 
 from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import trio
 
@@ -25,17 +26,32 @@ LONGEST_PAUSE = 1.0
 """Seconds from one reading to the next: for so long a node may have to wait for its connection."""
 
 
+class Listener(NamedTuple):
+    """A socket that listens.
+
+    :ivar address: at which it can be dialled: loopback in place of all interfaces.
+    :ivar user: number of the user who made it; None: not known. One whom our user namespace does not have is
+        shown as the kernel's ``overflowuid``, 65534.
+    """
+
+    address: str
+    user: int | None
+
+
+NOBODY_SEEN = tuple(Listener(address, None) for address in LOOPBACK)
+
+
 class Listeners:
     """Who listens on this machine: the tables are read when somebody asks, and seldom."""
 
     def __init__(self, tables: Iterable[Path] = TABLES) -> None:
         self._tables = tuple(tables)
-        self._found: Mapping[int, list[str]] = {}
+        self._found: Mapping[int, list[Listener]] = {}
         self._began = float("-inf")
         self._due = float("-inf")
 
-    async def addresses_for(self, port: int) -> list[str]:
-        """The addresses at which somebody listens on a port, loopback in place of all interfaces.
+    async def on(self, port: int) -> list[Listener]:
+        """Who listens on a port.
 
         What was read before the question counts while it is fresh and names somebody.
 
@@ -46,8 +62,13 @@ class Listeners:
             if trio.current_time() >= self._due:
                 self._read()
             if port in self._found or self._began >= asked:
-                return self._found.get(port) or list(LOOPBACK)
+                return self._found.get(port) or list(NOBODY_SEEN)
             await trio.sleep(self._due - trio.current_time())
+
+    def user_now(self, address: str, port: int) -> int | None:
+        """Who listens there at this very moment, whatever was read before; None: not known."""
+        self._read()
+        return next((each.user for each in self._found.get(port, ()) if each.address == address), None)
 
     def _read(self) -> None:
         self._began = trio.current_time()
@@ -56,32 +77,33 @@ class Listeners:
         self._due = ended + min((ended - self._began) / SHARE, LONGEST_PAUSE)
 
 
-def listeners(tables: Iterable[Path]) -> dict[int, list[str]]:
-    """The addresses that can be dialled for each port at which somebody listens.
+def listeners(tables: Iterable[Path]) -> dict[int, list[Listener]]:
+    """Who listens, by port.
 
     A table that cannot be read names nobody.
     """
-    found: dict[int, dict[str, None]] = {}
+    found: dict[int, dict[str, Listener]] = {}
     for table in tables:
         try:
             with table.open() as lines:
                 _take_listeners(lines, found)
         except OSError:
             continue
-    return {port: list(addresses) for port, addresses in found.items()}
+    return {port: list(by_address.values()) for port, by_address in found.items()}
 
 
-def _take_listeners(lines: Iterable[str], found: dict[int, dict[str, None]]) -> None:
-    """Take in the addresses in a table. The kernel lists what listens first; no more than that is read: the
+def _take_listeners(lines: Iterable[str], found: dict[int, dict[str, Listener]]) -> None:
+    """Take in who listens by a table. The kernel lists what listens first; no more than that is read: the
     rest may be a hundred thousand lines."""
     for line in lines:
-        fields = line.split(maxsplit=4)
-        if len(fields) < 4 or not fields[0].endswith(":"):
+        fields = line.split(maxsplit=8)
+        if len(fields) < 8 or not fields[0].endswith(":"):
             continue  # the heading
         if fields[3] != LISTEN:
             return
-        address, _, port = fields[1].partition(":")
-        found.setdefault(int(port, 16), {})[_dialled(_address(address))] = None
+        text, _, port = fields[1].partition(":")
+        address = _dialled(_address(text))
+        found.setdefault(int(port, 16), {}).setdefault(address, Listener(address, int(fields[7])))
 
 
 def _address(text: str) -> str:

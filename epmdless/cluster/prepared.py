@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from epmdless.cluster.encryption import load_node_context
 from epmdless.cluster.groups import Group, Groups
 from epmdless.cluster.local_node import belongs
 from epmdless.cluster.peers import Source
 from epmdless.cluster.sources.build import Surroundings, build
+from epmdless.cluster.users import Users
 from epmdless.config import ClusterSection, SourceSection
 from epmdless.net.cookies import read_cookie
+from epmdless.net.tls.contexts import Certificates, TlsFiles
+from epmdless.net.tls.keeper import load_certificates
 from epmdless.rules import Glob
 
 
@@ -19,13 +23,17 @@ class Prepared:
     """A configuration of the cluster that was checked, and is not in force yet.
 
     :ivar nodes: which registered nodes are joined.
+    :ivar users: whose processes may be nodes.
     :ivar sources: by name; those whose section is the running one's are not made anew.
+    :ivar certificates: for TLS with nodes; None: without it.
     """
 
     section: ClusterSection
     groups: Groups
     nodes: tuple[Glob, ...]
+    users: Users
     sources: Mapping[str, tuple[SourceSection, Source]]
+    certificates: Certificates | None = None
 
     def group_of(self, node: str) -> Group | None:
         """The group of a local node; None: it is not to be joined.
@@ -57,8 +65,18 @@ def prepare(
     for name, group in section.group.items():
         if group.cookie_file is not None:
             read_cookie(group.cookie_file, f"cluster.group.{name}.cookie_file")
+    users = Users(section.users, file)
+    certificates = _certificates(section, file)
     sources = {}
     for name, wanted in section.source.items():
         kept = running.get(name)
         sources[name] = kept if kept and kept[0] == wanted else (wanted, build(name, wanted, around, file))
-    return Prepared(section, Groups.of(section), tuple(map(Glob, section.nodes)), sources)
+    nodes = tuple(map(Glob, section.nodes))
+    return Prepared(section, Groups.of(section), nodes, users, sources, certificates)
+
+
+def _certificates(section: ClusterSection, file: str) -> Certificates | None:
+    if (tls := section.tls) is None:
+        return None
+    files = TlsFiles(tls.cert, tls.key, tls.ca, tls.min_version)
+    return load_certificates(files, "cluster.tls", load_node_context, file)

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from epmdless.cluster.peers import MAX_NAMES, Known, Unknown
+from epmdless.cluster.shaking import OWN_NAMES
 from epmdless.names import MAX_NAME_CHARACTERS, is_transient
 from epmdless.wire.handshake import is_name
 
@@ -246,9 +247,10 @@ def problem_of(name: str) -> str | None:
     """Why a name that a source says is not used; None: it is.
 
     A node becomes an atom in every node that is told to connect to it, so what can be no node's name must
-    not get that far. A transient node (a remote shell) joins whom it wants by itself.
+    not get that far. A transient node (a remote shell) joins whom it wants by itself, and what is connected
+    under a name of ours is another epmdless.
     """
     alive = name.partition("@")[0]
     if len(name) > MAX_NAME_CHARACTERS or not is_name(name) or not name.isprintable():
         return "invalid"
-    return "transient" if is_transient(alive) else None
+    return "transient" if is_transient(alive) or alive in OWN_NAMES else None

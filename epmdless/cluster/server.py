@@ -9,17 +9,19 @@ from typing import Any
 import trio
 
 from epmdless import metrics
+from epmdless.cluster.encryption import Encryption
 from epmdless.cluster.gauges import Gauges
 from epmdless.cluster.guide import Wants
 from epmdless.cluster.joiner import Joiner
 from epmdless.cluster.listening import Listener
-from epmdless.cluster.local_addresses import Listeners
+from epmdless.cluster.local_dialing import LocalDialer
 from epmdless.cluster.local_node import LocalNode, local_nodes
 from epmdless.cluster.node_link import NodeLink
 from epmdless.cluster.peers import Known, Source, Unknown
 from epmdless.cluster.prepared import Prepared
 from epmdless.cluster.roster import Roster
-from epmdless.cluster.scout import OLD_HIGHEST, Scout, Seen, connect
+from epmdless.cluster.scout import OLD_HIGHEST, Scout, Seen
+from epmdless.cluster.shaking import OwnedConnection
 from epmdless.cluster.trouble import NodeError
 from epmdless.cluster.views import View
 from epmdless.cluster.wanted import Wanted
@@ -28,12 +30,23 @@ from epmdless.errors import ConfigError
 from epmdless.log import Log
 from epmdless.metrics import Metrics
 from epmdless.net.cookies import read_cookie
-from epmdless.net.dialing import Address, look_up
 from epmdless.net.faults import note_fault
+from epmdless.net.tls.contexts import Certificates
+from epmdless.net.tls.keeper import CertificateKeeper
 from epmdless.registry import Registration
 
 LOCAL_LOOK_SECONDS = 0.25
 """Between two looks at who is registered here."""
+
+MAX_LOCAL_NODES = 1000
+"""Local nodes that are joined, each with a connection and a task of ours. Whoever registers more names than
+that has no nodes behind them."""
+
+TLS_SECONDS = 5.0
+"""For TLS with a local node, of the 7 that the whole connection has."""
+
+ROLE = "cluster"
+"""Of our certificates, among all that are kept."""
 
 FORGET_SECONDS = 3600.0
 """For which a name that is gone is remembered beyond `hold`: so long it can be seen that it is."""
@@ -47,6 +60,7 @@ class Cluster:
     :param epmd_port: where the EPMD servers of peers are asked.
     :param is_ours: whether a listener is one of ours: a relay's stand-in for a node of another host may have
         the port of a local node.
+    :param keeper: looks after our certificates; None: nobody does.
     """
 
     def __init__(
@@ -58,22 +72,25 @@ class Cluster:
         own_host: str,
         epmd_port: int,
         is_ours: Callable[[str, int], bool] = lambda _address, _port: False,
+        keeper: CertificateKeeper | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.log = log
         self._counts = counts
         self._registrations = registrations
         self._own_host = own_host
-        self._is_ours = is_ours
-        self._listening = Listeners()
+        self._local = LocalDialer(is_ours)
         self._clock = clock
         self._roster = Roster()
-        self._scout = Scout(counts, epmd_port, own_host, self._roster.port_of)
+        self._keeper = keeper
+        self._encryption = Encryption()
+        self._scout = Scout(counts, epmd_port, own_host, self._roster.port_of, lambda: self._encryption)
         self._prepared: Prepared | None = None
         self._listeners: dict[str, tuple[Source, trio.CancelScope]] = {}
         self._joiners: dict[LocalNode, tuple[Joiner, trio.CancelScope]] = {}
         self._wanted: Wanted | None = None
         self._cut: set[str] = set()
+        self._is_full = False
         self._changed = trio.Event()
         self._gauges = Gauges(counts, self._roster, lambda: self.joiners, clock)
 
@@ -128,6 +145,7 @@ class Cluster:
         if prepared is None:
             for _, scope in self._joiners.values():
                 scope.cancel()  # now, or each says first that its node is left out
+        self._take_certificates(None if prepared is None else prepared.certificates)
         self._note_change()
         for joiner in self.joiners:
             joiner.try_again()
@@ -175,11 +193,20 @@ class Cluster:
                 scope.cancel()
                 del self._joiners[local]
         for local in wanted:
-            if local not in self._joiners:
+            if local not in self._joiners and self._has_room():
                 scope = trio.CancelScope()
                 joiner = Joiner(local, self, self._counts, lambda: self.log, self._clock)
                 self._joiners[local] = joiner, scope
                 nursery.start_soon(self._within, scope, joiner.run)
+
+    def _has_room(self) -> bool:
+        """Whether one more local node can be joined; the first that cannot is told."""
+        has_room = len(self._joiners) < MAX_LOCAL_NODES
+        if not has_room and not self._is_full:
+            self._counts.count(metrics.CLUSTER_LEFT_OUT, "max_nodes")
+            self.log.warning("more nodes are registered than are joined", most=MAX_LOCAL_NODES)
+        self._is_full = not has_room
+        return has_room
 
     def _local_nodes(self) -> Iterable[LocalNode]:
         if self._prepared is None:
@@ -220,6 +247,21 @@ class Cluster:
             hold = float(self._prepared.section.hold)
             self._roster.forget(self._clock(), hold + FORGET_SECONDS)
 
+    def _take_certificates(self, certificates: Certificates | None) -> None:
+        self._encryption = Encryption(certificates)
+        if self._keeper is None:
+            return
+        if certificates is None:
+            self._keeper.forget(ROLE)
+        else:
+            self._keeper.keep(ROLE, certificates, self._renew)
+
+    def _renew(self, certificates: Certificates) -> None:
+        """Have new connections use certificates whose files have changed; try again what failed."""
+        self._encryption = Encryption(certificates)
+        for joiner in self.joiners:
+            joiner.try_again()
+
     # What joiners ask.
 
     @property
@@ -252,22 +294,33 @@ class Cluster:
         if not local.port:
             seen = await self._scout.look(local.name, again=False)
 
-        async def dial() -> trio.socket.SocketType:
-            if not local.port:
-                return await self._scout.dial(local.name, seen)
-            addresses: list[Address] = []
-            for host in await self._listening.addresses_for(local.port):
-                if not self._is_ours(host, local.port):
-                    addresses += await look_up(host, local.port)
-            if not addresses:
-                raise NodeError("unreachable", "nobody but epmdless itself listens on its port")
-            return await connect(addresses, "unreachable")
+        encryption = self._encryption
+        users, dialled = self._prepared.users if self._prepared else None, None
+
+        async def dial() -> OwnedConnection:
+            nonlocal dialled
+            if not local.port or users is None:
+                sock = await self._scout.dial(local.name, seen)
+            else:
+                sock = dialled = await self._local.dial(local.port, users)
+            return await encryption.begin(sock, self._certified_host(local), TLS_SECONDS)
 
         def cookie(name: str) -> bytes:
             met(name)
+            if dialled is not None and users is not None:
+                self._local.check(dialled, users)
             return self._cookie_for(name)
 
-        return await NodeLink.open(dial, self._own_host, cookie, local.name, is_old=seen.is_old)
+        return await NodeLink.open(
+            dial, self._own_host, cookie, local.name, is_old=seen.is_old, framing=encryption.framing
+        )
+
+    def _certified_host(self, local: LocalNode) -> str:
+        """Whom a local node's certificate must be for."""
+        if not local.port:
+            return local.name.partition("@")[2]
+        tls = None if self._prepared is None else self._prepared.section.tls
+        return (tls and tls.server_name) or self._own_host
 
     async def look(self, name: str, *, again: bool) -> None:
         """See whether a peer is there. Raises NodeError."""

@@ -46,6 +46,9 @@ OLD_VERSION = 5
 MAX_OWN_NAMES = 8
 """Processes of ours that one node can have connected: each has an atom there."""
 
+OWN_NAMES = tuple(f"epmdless-{number}" for number in range(1, MAX_OWN_NAMES + 1))
+"""Our alive names, in the order in which they are tried."""
+
 TLS_ALERT = 0x15
 """The first byte of what a TLS server says to somebody who speaks no TLS."""
 
@@ -64,15 +67,15 @@ class Connection(Protocol):
         """Send some of the bytes; how many. Raises OSError."""
 
 
-class Shaken(NamedTuple):
-    """The node at the other end.
-
 class OwnedConnection(Connection, Protocol):
     """A connection in the hands of who closes it."""
 
     def close(self) -> None:
         """Close it; at once, and it does not matter how often."""
 
+
+class Shaken(NamedTuple):
+    """The node at the other end.
 
     :ivar own_creation: of our node, as we told it.
     :ivar rest: what came after the handshake.
@@ -101,10 +104,10 @@ class Messages:
 
     def __init__(self, connection: Connection, framing: Framing = Framing.TCP) -> None:
         self._connection = connection
+        self._framing = framing
         self.rest = b""
 
     async def send(self, message: Message) -> None:
-        self._framing = framing
         """Send one. Raises OSError."""
         data = frame(encode(message), self._framing)
         while data:
@@ -137,7 +140,7 @@ class Messages:
 
 def own_names(host: str) -> list[str]:
     """The names that we may have in a node, in the order in which they are tried."""
-    return [f"epmdless-{number}@{host}" for number in range(1, MAX_OWN_NAMES + 1)]
+    return [f"{alive}@{host}" for alive in OWN_NAMES]
 
 
 async def introduce(messages: Messages, own: str, creation: int, *, is_old: bool) -> Challenge | OldChallenge:
@@ -184,10 +187,10 @@ async def shake(
     :param cookie: of the node of a name; it is asked for once the node's name is known.
     :param expected: the alive name that the node must have, or its whole name where there is an ``@`` in it:
         nobody else is shown anything that our cookie made.
+    :param framing: TLS where the connection is one.
     :raises TakenError: there is a connection under our name.
     :raises NodeError: it does not want us, is somebody else, or says what no node says.
     :raises OSError: the connection broke.
-    :param framing: TLS where the connection is one.
     """
     messages = Messages(connection, framing)
     creation = secrets.randbelow(0xFFFF_FFF0) + 4

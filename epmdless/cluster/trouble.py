@@ -8,6 +8,7 @@ from epmdless.errors import EpmdlessError
 
 REASONS: Mapping[str, str] = {
     "left_out": "it belongs to no group, or is not among cluster.nodes: it is left alone",
+    "user": "its port belongs to a user who is not among cluster.users",
     "cookie_file": "the cookie file cannot be read",
     "no_address": "the host part of its name has no address",
     "unreachable": "nobody can be connected to there",

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
 import msgspec
 
 from epmdless.config.checks import check_distinct, check_globs, check_node_names, check_path, check_table_name
-from epmdless.config.errors import SectionError, quoted
 from epmdless.config.client_tls import ClientTlsSection
-from epmdless.config.sources import SourceSection
+from epmdless.config.errors import SectionError, quoted
 from epmdless.config.gateway import TlsVersion
+from epmdless.config.sources import SourceSection
 from epmdless.config.values import Duration, Section
 
 MAX_SOURCES = 32
@@ -23,8 +24,15 @@ MAX_GROUPS = 64
 MAX_GROUP_LINKS = MAX_GROUPS * (MAX_GROUPS - 1) // 2
 """As many as there can be pairs of groups."""
 
+MAX_USERS = 100
+"""Of which a machine's nodes are: one, or one an application."""
+
 MAX_NAMED = 1000
 """Nodes that do not register here; we keep a connection to each."""
+
+
+_USER = re.compile(r"[0-9]{1,10}|[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?")
+"""A number, or a name as useradd(8) allows it."""
 
 
 class ReadySection(Section, frozen=True):
@@ -34,14 +42,6 @@ class ReadySection(Section, frozen=True):
     """Peers that each local node must be connected to."""
 
 
-class GroupSection(Section, frozen=True):
-    """``[cluster.group.NAME]``: nodes that are joined with each other, and with nobody else.
-
-    A node belongs to the first group that has a pattern for it, in the file's order.
-    """
-
-    nodes: tuple[str, ...]
-    """Globs over alive names, or over whole names where one holds an ``@``."""
 class ClusterTlsSection(ClientTlsSection, frozen=True):
     """``[cluster.tls]``: the nodes speak TLS distribution.
 
@@ -53,6 +53,14 @@ class ClusterTlsSection(ClientTlsSection, frozen=True):
     """As OTP's nodes may be set up."""
 
 
+class GroupSection(Section, frozen=True):
+    """``[cluster.group.NAME]``: nodes that are joined with each other, and with nobody else.
+
+    A node belongs to the first group that has a pattern for it, in the file's order.
+    """
+
+    nodes: tuple[str, ...]
+    """Globs over alive names, or over whole names where one holds an ``@``."""
     sources: tuple[str, ...] | None = None
     """The sources that name its nodes, in order of precedence; absent: all, in the file's order."""
     cookie_file: str | None = None
@@ -94,6 +102,9 @@ class ClusterSection(Section, frozen=True):
     """Path of a file with the cookie of the local nodes."""
     nodes: tuple[str, ...] = ("*",)
     """Local nodes that are joined, of those that are registered here: globs as in a group."""
+    users: tuple[str, ...] = ()
+    """Users, by name or number, whose processes may be local nodes, beside our own and root's; ``*``:
+    everybody's. Whoever we take for a node can use our proof of the cookie, once, at another node."""
     named: tuple[str, ...] = ()
     """Nodes that are joined though they are not registered here: ``ALIVE@HOST``."""
     disconnect: Literal["never", "gone"] = "never"
@@ -104,6 +115,8 @@ class ClusterSection(Section, frozen=True):
     max_age: Duration = Duration(86400)
     """For how long the last list of a source that has no answer is used for new connections."""
     ready: ReadySection = ReadySection()
+    tls: ClusterTlsSection | None = None
+    """Absent: the nodes speak no TLS."""
     source: dict[str, SourceSection] = msgspec.field(default_factory=dict)
     group: dict[str, GroupSection] = msgspec.field(default_factory=dict)
     """Absent: one group, ``default``, of all nodes."""
@@ -115,8 +128,6 @@ class ClusterSection(Section, frozen=True):
             check_table_name("source", name, "a source")
         for name in self.group:
             check_table_name("group", name, "a group")
-    tls: ClusterTlsSection | None = None
-    """Absent: the nodes speak no TLS."""
         self._check_local_nodes()
         if not self.source:
             self._check_idle()
@@ -133,6 +144,7 @@ class ClusterSection(Section, frozen=True):
             ("source", len(self.source), MAX_SOURCES),
             ("group", len(self.group), MAX_GROUPS),
             ("link", len(self.link), MAX_GROUP_LINKS),
+            ("users", len(self.users), MAX_USERS),
             ("named", len(self.named), MAX_NAMED),
         ):
             if count > most:
@@ -141,6 +153,11 @@ class ClusterSection(Section, frozen=True):
     def _check_local_nodes(self) -> None:
         check_globs("nodes", self.nodes)
         check_node_names("named", self.named)
+        check_distinct("users", self.users)
+        for number, user in enumerate(self.users):
+            if user != "*" and not _USER.fullmatch(user):
+                problem = f"{user!r} is neither a user's name or number, as text, nor `*`"
+                raise SectionError(f"users[{number}]", problem)
         if not self.nodes and not self.named:
             raise SectionError("nodes", "an empty list joins nobody, as `named` is empty too")
         if self.cookie_file is not None:
@@ -151,8 +168,10 @@ class ClusterSection(Section, frozen=True):
         for key, is_given in (
             ("cookie_file", self.cookie_file is not None),
             ("named", bool(self.named)),
+            ("users", bool(self.users)),
             ("disconnect", self.disconnect != "never"),
             ("ready.peers", self.ready.peers > 0),
+            ("tls", self.tls is not None),
             ("group", bool(self.group)),
             ("link", bool(self.link)),
         ):
@@ -171,7 +190,6 @@ class ClusterSection(Section, frozen=True):
     def _check_groups(self) -> None:
         """Each group has sources that there are, and each source has a group."""
         for name, group in self.group.items():
-            ("tls", self.tls is not None),
             for number, source in enumerate(group.sources or ()):
                 if source not in self.source:
                     problem = f"{source!r} is no source; allowed: {', '.join(self.source)}"

@@ -225,7 +225,7 @@ def test_why_a_peer_is_not_connected_is_said_in_words(
 
 
 def test_every_reason_that_there_is_has_a_sentence() -> None:
-    of_peers_alone, of_nodes_alone = {"refused"}, {"cookie_file", "taken", "left_out"}
+    of_peers_alone, of_nodes_alone = {"refused"}, {"cookie_file", "taken", "left_out", "user"}
     assert cluster_reasons.NODE_REASONS.keys() >= REASONS.keys() - of_peers_alone
     assert cluster_reasons.PEER_REASONS.keys() >= REASONS.keys() - of_nodes_alone
 

@@ -11,7 +11,7 @@ import trio
 import trio.testing
 
 from epmdless.cluster import local_addresses
-from epmdless.cluster.local_addresses import LONGEST_PAUSE, LOOPBACK, Listeners, listeners
+from epmdless.cluster.local_addresses import LONGEST_PAUSE, LOOPBACK, Listener, Listeners, listeners
 from tests.support.ports import free_port
 
 HEAD = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
@@ -20,6 +20,11 @@ EVERYWHERE_6 = "0" * 32
 LOOPBACK_6 = "0" * 24 + "01000000"
 MAPPED = "0000000000000000FFFF00000100007F"
 GLOBAL_6 = "B80D0120000000000000000001000000"
+
+
+async def dialled_at(tables: Listeners, port: int) -> list[str]:
+    """The addresses at which a port can be dialled."""
+    return [each.address for each in await tables.on(port)]
 
 
 def table(folder: Path, *rows: tuple[str, int, str]) -> Path:
@@ -47,7 +52,7 @@ def table(folder: Path, *rows: tuple[str, int, str]) -> Path:
     ],
 )
 def test_an_address_is_read_as_the_kernel_writes_it(tmp_path: Path, address: str, dialled: str) -> None:
-    assert listeners([table(tmp_path, (address, PORT, "0A"))]) == {PORT: [dialled]}
+    assert listeners([table(tmp_path, (address, PORT, "0A"))]) == {PORT: [Listener(dialled, 0)]}
 
 
 def test_each_address_is_named_once_and_other_ports_are_not(tmp_path: Path) -> None:
@@ -59,7 +64,8 @@ def test_each_address_is_named_once_and_other_ports_are_not(tmp_path: Path) -> N
         ("0100007F", PORT, "0A"),
     )
     six = table(tmp_path, (MAPPED, PORT, "0A"), (EVERYWHERE_6, PORT, "0A"))
-    assert listeners([four, six]) == {PORT: ["10.0.0.7", "127.0.0.1", "::1"], PORT + 1: ["127.0.0.1"]}
+    found = {port: [each.address for each in there] for port, there in listeners([four, six]).items()}
+    assert found == {PORT: ["10.0.0.7", "127.0.0.1", "::1"], PORT + 1: ["127.0.0.1"]}
 
 
 def test_connections_are_not_read(tmp_path: Path) -> None:
@@ -73,9 +79,9 @@ async def test_without_a_table_it_is_loopback(tmp_path: Path, content: str | Non
     path = tmp_path / "tcp"
     if content is not None:
         path.write_text(content)
-    assert await Listeners([path]).addresses_for(PORT) == ["127.0.0.1", "::1"]
+    assert await dialled_at(Listeners([path]), PORT) == ["127.0.0.1", "::1"]
     four = table(tmp_path, ("0700000A", PORT, "0A"))
-    assert await Listeners([path, four]).addresses_for(PORT) == ["10.0.0.7"], "one is enough"
+    assert await dialled_at(Listeners([path, four]), PORT) == ["10.0.0.7"], "one is enough"
 
 
 @pytest.mark.parametrize(
@@ -98,7 +104,7 @@ async def test_real_listeners_are_found_where_they_can_be_dialled(
         listener.bind((address, 0))
         listener.listen()
         port = listener.getsockname()[1]
-        assert await Listeners().addresses_for(port) == [dialled]
+        assert await dialled_at(Listeners(), port) == [dialled]
         socket.create_connection((dialled, port), 5).close()
 
 
@@ -106,7 +112,7 @@ async def test_a_socket_that_does_not_listen_is_nobody() -> None:
     port = free_port()
     with socket.socket() as bound:
         bound.bind(("127.0.3.7", port))
-        assert await Listeners().addresses_for(port) == list(LOOPBACK)
+        assert await dialled_at(Listeners(), port) == list(LOOPBACK)
 
 
 class TestManyQuestions:
@@ -117,7 +123,7 @@ class TestManyQuestions:
     ) -> None:
         path = table(tmp_path, *(("0700000A", PORT + number, "0A") for number in range(500)))
         tables = Listeners([path])
-        answers = [await tables.addresses_for(PORT + number) for number in range(500)]
+        answers = [await dialled_at(tables, PORT + number) for number in range(500)]
         assert answers == [["10.0.0.7"]] * 500
         assert slowly == [0.0]
 
@@ -127,12 +133,12 @@ class TestManyQuestions:
         """A node that registers listens already, though perhaps not yet at the last reading."""
         path = table(tmp_path)
         tables = Listeners([path])
-        assert await tables.addresses_for(PORT) == list(LOOPBACK)
+        assert await dialled_at(tables, PORT) == list(LOOPBACK)
         path.write_text(table(tmp_path, ("0700000A", PORT, "0A")).read_text())
         found: list[list[str]] = []
 
         async def ask() -> None:
-            found.append(await tables.addresses_for(PORT))
+            found.append(await dialled_at(tables, PORT))
 
         async with trio.open_nursery() as nursery:
             for _ in range(100):
@@ -145,10 +151,10 @@ class TestManyQuestions:
     ) -> None:
         path = table(tmp_path, ("0700000A", PORT, "0A"))
         tables = Listeners([path])
-        await tables.addresses_for(PORT)
+        await dialled_at(tables, PORT)
         path.write_text(HEAD)
         await trio.sleep(LONGEST_PAUSE)
-        assert await tables.addresses_for(PORT) == list(LOOPBACK)
+        assert await dialled_at(tables, PORT) == list(LOOPBACK)
 
 
 READING = 0.1
@@ -160,7 +166,7 @@ def slowly(monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClo
     times: list[float] = []
     start = autojump_clock.current_time()
 
-    def read(tables: Iterable[Path]) -> dict[int, list[str]]:
+    def read(tables: Iterable[Path]) -> dict[int, list[Listener]]:
         times.append(trio.current_time() - start)
         autojump_clock.jump(READING)
         return listeners(tables)

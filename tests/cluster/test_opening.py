@@ -16,6 +16,7 @@ from epmdless.cluster.node_link import NodeLink
 from epmdless.cluster.prepared import Prepared
 from epmdless.cluster.server import Cluster
 from epmdless.cluster.trouble import NodeError
+from epmdless.cluster.users import Users
 from epmdless.config import decode
 from epmdless.metrics import Metrics
 from epmdless.rules import Glob
@@ -57,7 +58,7 @@ class World:
             nodes = ["never@asked"]
             """
         section = decode(text, "test.toml").cluster
-        self.cluster.take_on(Prepared(section, Groups.of(section), (Glob("*"),), {}))
+        self.cluster.take_on(Prepared(section, Groups.of(section), (Glob("*"),), Users(("*",), ""), {}))
 
     async def listen(self, address: str, port: int = 0) -> int:
         """Have the node listen; its port."""

@@ -182,10 +182,11 @@ class TestGone:
         roster.take("epmd", known("b@b1"), 0)
         roster.take("dns", known("a@b1"), 0)
         roster.take("dns", Known((), doubt=TIMEOUT), 10)
-        assert roster.listings["dns"].failing_since == 10
+        dns = roster.listings["dns"]
+        assert (dns.failing_since, dns.knows_all) == (10, False)
         assert roster.gone_since("a@b1", 10 + HOLD, HOLD) is None
         roster.take("dns", Known(()), 10 + HOLD)
-        assert roster.listings["dns"].failing_since is None
+        assert (dns.failing_since, dns.knows_all) == (None, True)
         assert roster.gone_since("a@b1", 10 + 2 * HOLD, HOLD) is not None
 
     def test_nobody_is_gone_while_a_source_does_not_know(self) -> None:
@@ -289,6 +290,8 @@ BAD = {
     "a\ud800@b": "invalid",
     f"{'a' * 253}@b1": "invalid",
     "remsh-1@b1": "transient",
+    "epmdless-1@b1": "transient",
+    "epmdless-8@b1": "transient",
     "rem-0aef-app@b1": "transient",
 }
 

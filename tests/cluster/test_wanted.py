@@ -8,6 +8,7 @@ from epmdless.cluster.groups import Groups, Want
 from epmdless.cluster.peers import Known, Peer, Unknown
 from epmdless.cluster.prepared import Prepared
 from epmdless.cluster.roster import Roster
+from epmdless.cluster.users import Users
 from epmdless.cluster.wanted import Wanted
 from epmdless.config import decode
 from epmdless.rules import Glob
@@ -36,7 +37,7 @@ class World:
     def __init__(self, text: str = "", keys: str = "") -> None:
         whole = f'[cluster]\ncookie_file = "/c"\n{keys}\n{SOURCE.format("dns")}{SOURCE.format("file")}{text}'
         section = decode(whole, "test.toml").cluster
-        prepared = Prepared(section, Groups.of(section), tuple(map(Glob, section.nodes)), {})
+        prepared = Prepared(section, Groups.of(section), tuple(map(Glob, section.nodes)), Users((), ""), {})
         self.now = 0.0
         self.roster = Roster()
         self.roster.have([("dns", "static"), ("file", "static")])

@@ -204,7 +204,16 @@ def test_as_many_tables_as_are_allowed() -> None:
 @pytest.mark.parametrize(
     ("keys", "key", "problem"),
     [
-        ("cookie = '/c'", "cookie", "unknown key; allowed: cookie_file, nodes, named, disconnect, hold"),
+        ("users = ['app', 'a b']", "users[1]", "'a b' is neither a user's name or number"),
+        ("users = ['']", "users[0]", "is neither a user's name or number"),
+        ("users = [1001]", "users[0]", "expected `str`, got `int`"),
+        ("users = ['app', 'app']", "users[1]", "app is users[0] again"),
+        (f"users = {[f'u{n}' for n in range(101)]}", "users", "101 are more than 100"),
+        (
+            "cookie = '/c'",
+            "cookie",
+            "unknown key; allowed: cookie_file, nodes, users, named, disconnect",
+        ),
         ("disconnect = 'always'", "disconnect", "'always' is not one of the choices; allowed: gone, never"),
         ("hold = 60", "hold", "60 is not a duration"),
         ("max_age = '-1s'", "max_age", "'-1s' is not a duration"),
@@ -213,6 +222,14 @@ def test_as_many_tables_as_are_allowed() -> None:
         ("ready.peers = -1", "ready.peers", "expected `int` >= 0"),
         ("ready.nodes = 1", "ready.nodes", "unknown key; allowed: peers"),
         ("ready.peers = 1001", "ready.peers", "1001 are more than the 1000 of cluster.max_peers"),
+        ("tls = true", "tls", "got `bool`"),
+        ("tls = {}", "tls.ca", "this key is required"),
+        ("tls.ca = 'ca.crt'", "tls.ca", "'ca.crt' is not an absolute path"),
+        ("tls = {ca = '/ca', name = 'b1'}", "tls.name", "unknown key; allowed: ca, cert, key, server_name"),
+        ("tls = {ca = '/ca', cert = '/c'}", "tls.key", "missing: cert and key come together or not at all"),
+        ("tls = {ca = '/ca', key = '/k'}", "tls.cert", "missing: cert and key come together or not at all"),
+        ("tls = {ca = '/ca', server_name = 'a b'}", "tls.server_name", "'a b'"),
+        ("tls = {ca = '/ca', min_version = '1.1'}", "tls.min_version", "allowed: 1.2, 1.3"),
         ("nodes = '*'", "nodes", "got `str`"),
         ("nodes = []", "nodes", "an empty list joins nobody, as `named` is empty too"),
         ("nodes = ['a', '']", "nodes[1]", "a pattern has 1 to 1024 characters; `*` matches everything"),
@@ -222,14 +239,6 @@ def test_as_many_tables_as_are_allowed() -> None:
         ("named = ['a@b', 'c@d', 'a@b']", "named[2]", "a@b is named[0] again"),
         (f"named = {[f'a{n}@b' for n in range(1001)]}", "named", "1001 are more than 1000"),
         ("group.a = {}", "group.a.nodes", "this key is required"),
-        ("tls = true", "tls", "got `bool`"),
-        ("tls = {}", "tls.ca", "this key is required"),
-        ("tls.ca = 'ca.crt'", "tls.ca", "'ca.crt' is not an absolute path"),
-        ("tls = {ca = '/ca', name = 'b1'}", "tls.name", "unknown key; allowed: ca, cert, key, server_name"),
-        ("tls = {ca = '/ca', cert = '/c'}", "tls.key", "missing: cert and key come together or not at all"),
-        ("tls = {ca = '/ca', key = '/k'}", "tls.cert", "missing: cert and key come together or not at all"),
-        ("tls = {ca = '/ca', server_name = 'a b'}", "tls.server_name", "'a b'"),
-        ("tls = {ca = '/ca', min_version = '1.1'}", "tls.min_version", "allowed: 1.2, 1.3"),
         ("group.a.node = ['*']", "group.a.node", "unknown key; allowed: nodes, sources, cookie_file"),
         (
             "group.a.nodes = []",
@@ -330,6 +339,7 @@ def test_to_join_nodes_takes_their_cookie(keys: str, whose: str) -> None:
         ("named = ['a@b']", "named"),
         ("disconnect = 'gone'", "disconnect"),
         ("ready.peers = 1", "ready.peers"),
+        ("tls.ca = '/ca'", "tls"),
         (TWO_GROUPS, "group"),
         (f"link = [{link('a', 'b')}]", "link"),
     ],
@@ -339,7 +349,6 @@ def test_what_does_nothing_without_a_source_says_so(keys: str, key: str) -> None
     assert error.key == f"cluster.{key}"
     assert error.problem == "does nothing without a source: [cluster.source.NAME] with a `kind`"
 
-        ("tls.ca = '/ca'", "tls"),
 
 @pytest.mark.parametrize(
     ("key", "table", "most"),

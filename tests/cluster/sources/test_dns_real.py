@@ -9,6 +9,7 @@ import trio
 from epmdless.cluster.peers import Known, LookError, Peer, Unknown
 from epmdless.cluster.sources.dns import DnsNames
 from epmdless.config import Address, DnsSource, Duration
+from tests.cluster.sources.saying import peers_in
 from tests.support.dns_servers import DnsServer, dnsmasq, knot
 from tests.support.namespaces import require_namespaces
 from tests.support.process import run
@@ -51,12 +52,12 @@ async def until(source: DnsNames, wanted: set[str]) -> None:
 async def test_knots_records_and_one_that_is_added() -> None:
     records = ["app A 10.0.0.7", "app AAAA fd00::7", "_app._tcp SRV 0 0 9001 B1", "b1 A 10.0.0.1"]
     with knot(records) as server:
-        assert sorted(await source(server).look()) == [
+        assert sorted(peers_in(await source(server).look())) == [
             Peer("app-9001@b1.nodes.internal", 9001),
             Peer("app@10.0.0.7"),
             Peer("app@fd00::7"),
         ]
-        assert Peer("app@b1.nodes.internal", 9001) in await source(server, "plain").look()
+        assert Peer("app@b1.nodes.internal", 9001) in peers_in(await source(server, "plain").look())
         server.rewrite([*records[1:], "app A 10.0.0.8"])
         server.program.signal(SIGHUP)
         await until(source(server), {"app-9001@b1.nodes.internal", "app@10.0.0.8", "app@fd00::7"})
