@@ -35,6 +35,9 @@ LONG_ANSWER = 100
 """Records of a TCP answer beyond which dnspython does not read them, but we: a datagram holds fewer, so
 that what is asked at every lookup goes the usual way."""
 
+MAX_LONG = 1024
+"""Questions that are remembered for their long answers; sources ask far fewer."""
+
 AddressType = Literal["A", "AAAA"]
 
 
@@ -62,7 +65,10 @@ class SrvAnswer(NamedTuple):
 
 
 class DnsClient:
-    """Asks for addresses and for SRV records, without search lists, and remembers nothing.
+    """Asks for addresses and for SRV records, without search lists.
+
+    It remembers nothing but which questions have long answers: those go over TCP at once. A server may
+    fill the datagram that says so with records, and to read those took a quarter of the time for 2000.
 
     :param servers: asked in this order; empty: what the system's resolv.conf names.
     :param timeout: seconds for one question to one server.
@@ -85,6 +91,7 @@ class DnsClient:
         self._resolver.timeout = timeout
         self._resolver.lifetime = lifetime
         self._tcp = tcp
+        self._long: set[tuple[str, dns.rdatatype.RdataType]] = set()
 
     async def ask_addresses(self, name: str, rdtype: AddressType) -> tuple[str, ...]:
         """Ask for the addresses of a domain name; empty: no such name, or none of this type.
@@ -118,10 +125,12 @@ class DnsClient:
     ) -> dns.resolver.Answer | LongAnswer | dns.message.QueryMessage:
         """The answer; where it is that there is no such name, the message that says so."""
         asked = f"{rdtype.name} {name}"
+        is_long = (name, rdtype) in self._long
+        self._long.discard((name, rdtype))  # until it is again: whatever fails, the next time is as the first
         try:
             question = dns.name.from_text(name)
             answer = await self._resolver.resolve(
-                question, rdtype, tcp=self._tcp, search=False, raise_on_no_answer=False
+                question, rdtype, tcp=self._tcp or is_long, search=False, raise_on_no_answer=False
             )
         except dns.resolver.NXDOMAIN as error:
             denial: dns.message.QueryMessage = error.response(question)  # type: ignore[no-untyped-call]
@@ -131,7 +140,10 @@ class DnsClient:
             raise DnsError(reason, f"{asked}: {detail}") from None
         if answer.response.flags & dns.flags.TC:
             raise DnsError("malformed", f"{asked}: cut short even over TCP")
-        return getattr(answer.response, _LONG, answer)
+        long: LongAnswer | None = getattr(answer.response, _LONG, None)
+        if long is not None and len(self._long) < MAX_LONG:
+            self._long.add((name, rdtype))
+        return answer if long is None else long
 
 
 _LONG = "epmdless_long_answer"

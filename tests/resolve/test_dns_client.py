@@ -75,6 +75,24 @@ async def test_a_long_answer_comes_whole_over_tcp(server: ScriptedDns, count: in
     assert [transport for _, _, transport in server.asked] == ["udp", "tcp"]
 
 
+async def test_a_question_with_a_long_answer_goes_over_tcp_at_once_as_long_as_it_has(
+    server: ScriptedDns,
+) -> None:
+    long, short = truncated(addresses(LONG_ANSWER + 1)), addresses(2)
+    server.script(NAME, "A", long, long, rcode("SERVFAIL"), long, long, short, short)
+    asker = client(server)
+    transports = []
+    for count in (LONG_ANSWER + 1, None, LONG_ANSWER + 1, 2, 2):
+        before = len(server.asked)
+        if count is None:
+            with pytest.raises(DnsError):
+                await asker.ask_addresses(NAME, "A")
+        else:
+            assert len(await asker.ask_addresses(NAME, "A")) == count
+        transports.append([transport for _, _, transport in server.asked[before:]])
+    assert transports == [["udp", "tcp"], ["tcp"], ["udp", "tcp"], ["tcp"], ["udp"]]
+
+
 @pytest.mark.parametrize("count", [2, LONG_ANSWER + 1])
 async def test_services_come_with_their_ttl_and_addresses_however_many_they_are(
     server: ScriptedDns, count: int
