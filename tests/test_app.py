@@ -90,7 +90,7 @@ def test_a_port_in_use_is_one_clear_error_and_status_1() -> None:
     [
         ("[epmd]\nlisten = 4369\n", "epmd.listen: expected"),
         ("[epmd]\nlissten = []\n", "epmd.lissten: unknown key; allowed: listen, "),
-        ('[resolve]\nchain = ["dns"]\n', "allowed: registered, scheme, srv, static"),
+        ('[resolve]\nchain = ["dns"]\n', "allowed: peers, registered, scheme, srv, static"),
         ("[epmd]\nlisten = []\n", "epmd.listen: empty, and nothing else is to be served"),
         ("[epmd\n", "not valid TOML"),
         (
