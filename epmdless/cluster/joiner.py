@@ -49,7 +49,7 @@ LONGEST_PAUSE = 30.0
 """Seconds between attempts to connect to the node ourselves."""
 
 LONGEST_PAUSE_REFUSED = 300.0
-"""The same where it refused our cookie or our name: each attempt is a warning in the node's log."""
+"""The same where it refused our cookie, certificate or name: each attempt is a warning in the node's log."""
 
 STEADY_SECONDS = 10.0
 """A connection that lasted so long was a good one; after one that did not, the pause grows."""
@@ -61,7 +61,7 @@ PAUSE_A_NAME = 0.0005
 LONGEST_WATCH = 15.0
 """Seconds between two looks, however many names there are."""
 
-REFUSALS = frozenset({"cookie", "not_allowed", "left_out", "user"})
+REFUSALS = frozenset({"cookie", "certificate", "not_allowed", "left_out", "user"})
 
 HIDDEN = "it is hidden (erl -hidden)"
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import socket
+import ssl
 import struct
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -17,13 +18,16 @@ from typing import Final, Literal, NamedTuple
 
 import trio
 
+from epmdless.cluster.shaking import Connection
 from epmdless.net.plain import send_all
+from epmdless.net.tls.connection import TlsConnection
 from epmdless.wire.distribution import Operation
 from epmdless.wire.handshake import (
     PUBLISHED,
     Ack,
     Challenge,
     Complement,
+    Framing,
     Message,
     Name,
     OldChallenge,
@@ -36,6 +40,7 @@ from epmdless.wire.handshake import (
     decode,
     digest,
     encode,
+    frame,
 )
 from epmdless.wire.terms import Atom, Pid, Reference, Term, decode_prefix
 from epmdless.wire.terms import encode as encode_term
@@ -84,6 +89,8 @@ class Visit:
 
     def __init__(self, sock: trio.socket.SocketType) -> None:
         self.sock = sock
+        self.connection: Connection = sock
+        self.framing = Framing.TCP
         self.name = ""
         self.flags = 0
         self.proofs = 0
@@ -93,9 +100,15 @@ class Visit:
         self._rest = b""
         self._sending = trio.Lock()
 
+    async def secure(self, context: ssl.SSLContext) -> None:
+        """Have TLS come first."""
+        connection = TlsConnection(self.sock, context)
+        await connection.handshake()
+        self.connection, self.framing = connection, Framing.TLS
+
     async def exactly(self, size: int) -> bytes:
         while len(self._rest) < size:
-            received = await self.sock.recv(65_536)
+            received = await self.connection.recv(65_536)
             if not received:
                 raise EndedError
             self._rest += received
@@ -103,15 +116,14 @@ class Visit:
         return taken
 
     async def hear(self) -> Message:
-        return decode(Side.NEAR, await self.exactly(int.from_bytes(await self.exactly(2), "big")))
+        return decode(Side.NEAR, await self.exactly(int.from_bytes(await self.exactly(self.framing), "big")))
 
     async def send(self, data: bytes) -> None:
         async with self._sending:
-            await send_all(self.sock, data)
+            await send_all(self.connection, data)
 
     async def say(self, *messages: Message) -> None:
-        payloads = map(encode, messages)
-        await self.send(b"".join(struct.pack(">H", len(payload)) + payload for payload in payloads))
+        await self.send(b"".join(frame(encode(message), self.framing) for message in messages))
 
     async def frame(self, control: Term, message: Term | None = None) -> None:
         await self.send(framed(control, message))
@@ -130,6 +142,7 @@ def framed(control: Term, message: Term | None = None) -> bytes:
 class ScriptedNode:
     """A node; what it does can be changed at any time.
 
+    :ivar tls: its end of TLS; None: it speaks none.
     :ivar nodes: whom it is connected to.
     :ivar reachable: whether it can connect to a node; True, False, or None: it never says.
     :ivar visits: every connection that there was.
@@ -140,6 +153,7 @@ class ScriptedNode:
         self.name = name
         self.cookie = cookie
         self.flags = FLAGS
+        self.tls: ssl.SSLContext | None = None
         self.says_old_name = False
         self.status: Status = Status(StatusKind.OK)
         self.taken: set[str] = set()
@@ -204,6 +218,8 @@ class ScriptedNode:
         self.visits.append(visit)
         with sock:
             try:
+                if self.tls is not None:
+                    await visit.secure(self.tls)
                 if await self._shake(visit):
                     await self._obey(visit)
             except (EndedError, OSError, trio.ClosedResourceError):
@@ -259,8 +275,7 @@ class ScriptedNode:
     async def _say(self, visit: Visit, message: Message, rest: bytes = b"") -> None:
         instead = self.instead_of.get(type(message), message)
         if not isinstance(instead, bytes):
-            payload = encode(instead)
-            instead = struct.pack(">H", len(payload)) + payload
+            instead = frame(encode(instead), visit.framing)
         await visit.send(instead + rest)
 
     async def _stop_at(self, step: Step, visit: Visit) -> None:
