@@ -10,6 +10,7 @@ import trustme
 
 from tests.interop.relay_world import node
 from tests.support.beam import Beam
+from tests.support.machine import Machine
 from tests.support.subnets import Host
 from tests.support.trees import SUITES, Otp, runtime
 
@@ -25,7 +26,7 @@ OPTIONS = """
 
 
 @contextmanager
-def certificate_folders(hosts: Sequence[Host]) -> Iterator[Folders]:
+def certificate_folders(hosts: Sequence[Machine]) -> Iterator[Folders]:
     """Make them."""
     authority = trustme.CA()
     certificates = {host.name: authority.issue_cert(host.name) for host in hosts}
@@ -50,7 +51,11 @@ def tls_node(
     otp: Otp, host: Host, folders: Folders, alive: str = "app", *args: str, **env: str
 ) -> Iterator[Beam]:
     """Run a node that speaks TLS to other nodes, with its host's certificate."""
-    options = runtime(otp).inside(folders[otp] / f"{host.name}.options")
-    tls = ("-proto_dist", "inet_tls", "-ssl_dist_optfile", options)
-    with node(otp, host, alive, *tls, *args, **env) as beam:
+    with node(otp, host, alive, *tls_words(otp, host, folders), *args, **env) as beam:
         yield beam
+
+
+def tls_words(otp: Otp, host: Machine, folders: Folders) -> tuple[str, ...]:
+    """What has a node speak TLS with the certificate of a host: words for `erl`."""
+    options = runtime(otp).inside(folders[otp] / f"{host.name}.options")
+    return "-proto_dist", "inet_tls", "-ssl_dist_optfile", options
