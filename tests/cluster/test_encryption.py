@@ -13,6 +13,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from epmdless.cluster.encryption import Encryption, load_node_context
 from epmdless.cluster.local_node import LocalNode
 from epmdless.cluster.prepared import prepare
 from epmdless.cluster.scout import TLS_SECONDS as LOOK_TLS_SECONDS
@@ -22,7 +23,7 @@ from epmdless.cluster.trouble import NodeError
 from epmdless.config import decode
 from epmdless.errors import ConfigError
 from epmdless.metrics import CERTIFICATE_END, Metrics
-from epmdless.net.tls.contexts import TlsFiles, load_server_context
+from epmdless.net.tls.contexts import Certificates, TlsFiles, load_server_context
 from epmdless.net.tls.keeper import LOOK, CertificateKeeper
 from epmdless.wire.epmd import Node
 from epmdless.wire.terms import Atom
@@ -285,14 +286,14 @@ async def test_a_node_that_ends_the_connection_later(tmp_path: Path, step: Step,
 
 
 async def test_a_host_that_no_certificate_can_be_for(tmp_path: Path) -> None:
-    async with world_at(tmp_path) as world:
-        world.take_on()
-        ours, theirs = trio.socket.socketpair()
-        with theirs:
-            with pytest.raises(NodeError) as caught:
-                await world.cluster._encryption.begin(ours, ".x", 1)
-            assert caught.value.reason == "certificate"
-            assert ours.fileno() == -1
+    files = TlsFiles(None, None, str(Authority(tmp_path).ca))
+    encryption = Encryption(Certificates(files, "cluster.tls", load_node_context))
+    ours, theirs = trio.socket.socketpair()
+    with theirs:
+        with pytest.raises(NodeError) as caught:
+            await encryption.begin(ours, ".x", 1)
+        assert caught.value.reason == "certificate"
+        assert ours.fileno() == -1
 
 
 class TestPeers:
