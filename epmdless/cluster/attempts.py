@@ -34,6 +34,10 @@ BLIND_AFTER = 30.0
 """Seconds after which a node is told to connect to a peer that we see nothing of: it may know a way that we
 do not (its own `epmd_module`, its hosts file)."""
 
+LONGEST_PAUSE_BLIND = 900.0
+"""Seconds between such attempts, once many were in vain: a thousand names of hosts that are gone make one a
+second."""
+
 
 def spread(peers: int) -> float:
     """Seconds over which first attempts are spread.
@@ -55,7 +59,18 @@ class PeerState:
     """
 
     __slots__ = (
-        *("_blind_at", "_is_blind", "attempts", "busy", "connected", "due", "error", "failures", "hidden"),
+        *(
+            "_blind_at",
+            "_blind_pause",
+            "_is_blind",
+            "attempts",
+            "busy",
+            "connected",
+            "due",
+            "error",
+            "failures",
+            "hidden",
+        ),
         *("is_current", "name"),
     )
 
@@ -69,7 +84,7 @@ class PeerState:
         self.failures = 0
         self.busy = False
         self.due = now
-        self._blind_at = now + BLIND_AFTER
+        self._blind_at, self._blind_pause = now + BLIND_AFTER, LONGEST_PAUSE
         self._is_blind = False
 
     @property
@@ -105,7 +120,7 @@ class PeerState:
     def lost(self, now: float) -> None:
         """The node is connected to it no longer."""
         self.connected = False
-        self._blind_at = now + BLIND_AFTER
+        self._blind_at, self._blind_pause = now + BLIND_AFTER, LONGEST_PAUSE
 
     def unseen(self, error: NodeError, now: float, chance: float) -> bool:
         """A look found nobody there.
@@ -114,7 +129,8 @@ class PeerState:
         """
         self._is_blind = now >= self._blind_at
         if self._is_blind:
-            self._blind_at = now + LONGEST_PAUSE
+            self._blind_at = now + self._blind_pause
+            self._blind_pause = min(2 * self._blind_pause, LONGEST_PAUSE_BLIND)
             return True
         self._failed(error, now, LONGEST_LOOK, chance)
         return False

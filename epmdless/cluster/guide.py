@@ -62,10 +62,11 @@ class Guide(Protocol):
         :raises NodeError: no connection comes about.
         """
 
-    async def look(self, name: str, *, again: bool) -> object:
+    async def look(self, name: str, *, again: bool) -> int | None:
         """See whether a peer is there.
 
         :param again: it was not, or could not be connected to, the last time: others come first.
+        :returns: its port if it is on this machine, as far as can be seen; None: it is elsewhere.
         :raises NodeError: it is not, as far as can be seen.
         """
 

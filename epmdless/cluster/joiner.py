@@ -61,6 +61,10 @@ PAUSE_A_NAME = 0.0005
 LONGEST_WATCH = 15.0
 """Seconds between two looks, however many names there are."""
 
+PAUSE_A_PEER = 0.0001
+"""Seconds between two turns for each peer: a turn walks over all of them, at some 2 µs each, and each attempt
+that ends asks for one."""
+
 REFUSALS = frozenset({"cookie", "certificate", "not_allowed", "left_out", "user"})
 
 HIDDEN = "it is hidden (erl -hidden)"
@@ -230,7 +234,7 @@ class Joiner:
             await self._drop_gone(link)
             with trio.move_on_after(self._seconds_to_next()):
                 await self._stir.wait()
-            await trio.sleep(max(self._next_look - self._clock(), 0))
+            await trio.sleep(max(self._next_look - self._clock(), PAUSE_A_PEER * len(self._peers)))
 
     async def _see_if_hidden(self, link: Link) -> None:
         """Leave a node alone that was started as a hidden one, unless the configuration names it.
@@ -331,9 +335,12 @@ class Joiner:
             peer.failed(NodeError("too_many"), self._clock(), self._rng())
             return False
         try:
-            await self._guide.look(peer.name, again=peer.failures > 0)
+            port = await self._guide.look(peer.name, again=peer.failures > 0)
         except NodeError as error:
             return peer.unseen(error, self._clock(), self._rng())
+        if self.local.port and port == self.local.port:
+            peer.failed(NodeError("other_name", f"it is {self._shown} itself"), self._clock(), self._rng())
+            return False
         return True
 
     async def _connect(self, link: Link, peer: PeerState) -> None:

@@ -18,6 +18,7 @@ from epmdless.cluster.trouble import NodeError
 from epmdless.errors import ResolveError
 from epmdless.metrics import Metrics
 from epmdless.net.dialing import Address, DialError, dial_first, look_up
+from epmdless.policy import is_local_peer
 from epmdless.resolve.far import FarEpmd
 from epmdless.resolve.outcomes import Found, Query
 
@@ -39,10 +40,12 @@ class Seen(NamedTuple):
     """Where a node listens.
 
     :ivar is_old: it is older than OTP 23, says EPMD.
+    :ivar is_here: it is this machine's own EPMD that says so.
     """
 
     port: int
     is_old: bool = False
+    is_here: bool = False
 
 
 class _Look:
@@ -150,13 +153,14 @@ class Scout:
             return trio.SocketStream(sock)
 
         with sock:
+            is_here = _is_to_ourselves(sock)
             try:
                 outcome = await FarEpmd(connected, self._counts, self._questions).answer(Query(alive, host))
             except ResolveError as error:
                 raise NodeError("epmd_unreachable", str(error)) from None
         if not isinstance(outcome, Found):
             raise NodeError("not_registered")
-        return Seen(outcome.node.port, is_old=outcome.node.highest <= OLD_HIGHEST)
+        return Seen(outcome.node.port, is_old=outcome.node.highest <= OLD_HIGHEST, is_here=is_here)
 
     async def _meet(self, name: str, seen: Seen) -> None:
         """Go as far into a handshake as a node says who it is, and away again: no cookie is shown."""
@@ -172,6 +176,14 @@ class Scout:
             return
         finally:
             connection.close()
+
+
+def _is_to_ourselves(sock: trio.socket.SocketType) -> bool:
+    """Whether a connection ends on the machine where it begins."""
+    try:
+        return is_local_peer(sock.getpeername()[0], sock.getsockname()[0])
+    except OSError:
+        return False
 
 
 async def connect(addresses: list[Address], problem: str) -> trio.socket.SocketType:

@@ -322,9 +322,10 @@ class Cluster:
         tls = None if self._prepared is None else self._prepared.section.tls
         return (tls and tls.server_name) or self._own_host
 
-    async def look(self, name: str, *, again: bool) -> None:
-        """See whether a peer is there. Raises NodeError."""
-        await self._scout.look(name, again=again)
+    async def look(self, name: str, *, again: bool) -> int | None:
+        """See whether a peer is there; its port if that is on this machine. Raises NodeError."""
+        seen = await self._scout.look(name, again=again)
+        return seen.port if seen.is_here else None
 
     async def reason_against(self, name: str) -> NodeError:
         """Say why a node could not connect to a peer."""

@@ -157,6 +157,7 @@ class FakeGuide:
         self.links: list[FakeLink] = []
         self.problem: NodeError | None = None
         self.unseen: dict[str, tuple[NodeError, float]] = {}
+        self.here: dict[str, int] = {}
         self.reason = NodeError("refused")
 
     @property
@@ -184,7 +185,7 @@ class FakeGuide:
         self.links.append(FakeLink(self.nodes, name))
         return self.links[-1]
 
-    async def look(self, name: str, *, again: bool) -> object:
+    async def look(self, name: str, *, again: bool) -> int | None:
         await trio.sleep(LATENCY)
         if name in self.unseen:
             error, seconds = self.unseen[name]
@@ -192,7 +193,7 @@ class FakeGuide:
             raise error
         if name not in self.nodes.up:
             raise NodeError("not_registered")
-        return None
+        return self.here.get(name)
 
     async def reason_against(self, name: str) -> NodeError:
         await trio.sleep(LATENCY)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -98,15 +99,16 @@ def test_a_success_forgets_the_failures() -> None:
 
 def test_a_peer_of_which_nothing_is_seen_is_tried_in_the_dark_now_and_then() -> None:
     peer, now, tried = peer_at(), 0.0, []
-    while now < 600:
+    while now < 86_400:
         if peer.unseen(GONE, now, 0):
             tried.append(now)
             peer.failed(DOWN, now, 0)
         now = peer.due
     assert attempts.BLIND_AFTER <= tried[0] <= attempts.BLIND_AFTER + attempts.LONGEST_LOOK
     pauses = [later - earlier for earlier, later in pairwise(tried)]
-    assert min(pauses) >= attempts.LONGEST_PAUSE
-    assert max(pauses) <= 2 * attempts.LONGEST_PAUSE
+    assert pauses[0] == pytest.approx(attempts.LONGEST_PAUSE, abs=attempts.LONGEST_LOOK)
+    assert all(later >= earlier - attempts.LONGEST_LOOK for earlier, later in pairwise(pauses))
+    assert pauses[-1] == pytest.approx(attempts.LONGEST_PAUSE_BLIND, abs=attempts.LONGEST_PAUSE)
 
 
 def test_a_peer_that_was_lost_is_not_tried_in_the_dark_at_once() -> None:

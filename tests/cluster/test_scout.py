@@ -72,7 +72,7 @@ async def until(look: Callable[[], bool]) -> None:
 async def test_a_peer_is_where_its_epmd_says(highest: int, is_old: bool) -> None:
     async with world() as here:
         here.epmd.nodes["app"] = Node(here.port, "app", highest=highest)
-        assert await here.scout.look(PEER, again=False) == Seen(here.port, is_old)
+        assert await here.scout.look(PEER, again=False) == Seen(here.port, is_old, is_here=True)
         assert here.epmd.asked == ["app"]
         assert here.node.visits == [], "it is not disturbed"
 
@@ -158,7 +158,7 @@ async def test_many_who_ask_for_the_same_node_ask_once() -> None:
                 nursery.start_soon(look)
             await until(lambda: here.epmd.asked == ["app"])
             here.epmd.gate.set()
-        assert seen == [Seen(here.port)] * 30
+        assert seen == [Seen(here.port, is_here=True)] * 30
         assert here.epmd.asked == ["app"]
         await here.scout.look(PEER, again=False)
         assert here.epmd.asked == ["app"] * 2, "nothing is remembered"
@@ -202,7 +202,7 @@ async def test_those_who_wait_for_a_look_go_on_without_who_is_cancelled() -> Non
                 scope.cancel()
                 await wait_all_tasks_blocked()
             here.epmd.gate.set()
-        assert seen == [Seen(here.port)]
+        assert seen == [Seen(here.port, is_here=True)]
         assert here.scout.descriptors == 0
 
 
