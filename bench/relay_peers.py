@@ -7,6 +7,7 @@ it is for.
 
 from __future__ import annotations
 
+import random
 import shutil
 import socket
 import sys
@@ -22,6 +23,8 @@ from bench.support import BenchError, Cores, running
 
 READY_LIMIT = 20.0
 """Seconds that a program has to listen."""
+LOWEST_PORT = 10_000
+"""Below are the usual ports of services."""
 POLL_INTERVAL = 0.01
 LOG_TAIL = 2000
 """Bytes of a program's output that an error message quotes."""
@@ -219,20 +222,27 @@ def started(
 
 
 def free_ports(count: int, hosts: Sequence[str] = (NEAR, FAR)) -> list[int]:
-    """Ports that were free on all of `hosts` just now, for listening."""
+    """Ports that were free on all of `hosts` just now, for listening.
+
+    None that the kernel would give to a connection that is made before somebody listens there.
+    """
     ports: list[int] = []
+    choices = range(LOWEST_PORT, max(_lowest_of_the_kernel(), 2 * LOWEST_PORT))
     with ExitStack() as stack:
         while len(ports) < count:
-            first, *others = [stack.enter_context(socket.socket()) for _ in hosts]
-            first.bind((hosts[0], 0))
-            port: int = first.getsockname()[1]
+            port = random.choice(choices)
             try:
-                for probe, host in zip(others, hosts[1:], strict=True):
-                    probe.bind((host, port))
+                for host in hosts:
+                    stack.enter_context(socket.socket()).bind((host, port))
             except OSError:
                 continue
             ports.append(port)
     return ports
+
+
+def _lowest_of_the_kernel() -> int:
+    """The lowest port that connections get by themselves."""
+    return int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
 
 
 def is_listening(host: str, port: int) -> bool:
