@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 
 import click
 from rich.console import Console, Group, RenderableType
-from rich.live import Live
 
 from epmdless.cli import cluster_table, show
 from epmdless.cli.cluster_views import ClusterAnswer
@@ -29,7 +28,8 @@ def show_once(client: ControlClient, *, as_json: bool) -> None:
     if as_json:
         _print_json(answer)
     else:
-        _print(answer, show.console())
+        console = show.console()
+        console.print(Group(*cluster_table.tables(answer.sample, console)))
 
 
 def watch_json(client: ControlClient, pause: Pause = time.sleep) -> None:
@@ -50,15 +50,12 @@ def watch(
 
     :param heading: what stands above the tables on a terminal, made anew each time.
     """
-    if not console.is_terminal:
-        for number, answer in enumerate(_answers(client, pause)):
-            if number:
-                console.print()
-            _print(answer, console)
-        return
-    with Live(console=console, auto_refresh=False) as live:
-        for answer in _answers(client, pause):
-            live.update(cluster_table.screen(answer.sample, console, heading()), refresh=True)
+    show.follow(
+        _answers(client, pause),
+        console,
+        lambda answer: Group(*cluster_table.tables(answer.sample, console)),
+        lambda answer: cluster_table.screen(answer.sample, console, heading()),
+    )
 
 
 def _answers(client: ControlClient, pause: Pause) -> Iterator[ClusterAnswer]:
@@ -66,11 +63,6 @@ def _answers(client: ControlClient, pause: Pause) -> Iterator[ClusterAnswer]:
     while True:
         yield client.cluster()
         pause(INTERVAL)
-
-
-def _print(answer: ClusterAnswer, console: Console) -> None:
-    console.print(Group(*cluster_table.tables(answer.sample, console)))
-    console.file.flush()
 
 
 def _print_json(answer: ClusterAnswer) -> None:

@@ -12,7 +12,6 @@ from typing import Any
 
 import click
 from rich.console import Console, RenderableType
-from rich.live import Live
 
 from epmdless.cli import configuration, links_table, show
 from epmdless.cli.control import Answer, ControlClient, Direction, Sample
@@ -122,17 +121,12 @@ def watch(
 
     :param heading: what stands above the table on a terminal, made anew for each picture.
     """
-    if not console.is_terminal:
-        for number, picture in enumerate(pictures(client, pause)):
-            if number:
-                console.print()
-            console.print(links_table.table(picture.answer.sample, picture.rates, console))
-            console.file.flush()
-        return
-    with Live(console=console, auto_refresh=False) as live:
-        for picture in pictures(client, pause):
-            sample = picture.answer.sample
-            live.update(links_table.screen(sample, picture.rates, console, heading()), refresh=True)
+    show.follow(
+        pictures(client, pause),
+        console,
+        lambda picture: links_table.table(picture.answer.sample, picture.rates, console),
+        lambda picture: links_table.screen(picture.answer.sample, picture.rates, console, heading()),
+    )
 
 
 def _print_json(picture: Picture) -> None:

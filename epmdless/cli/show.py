@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -15,6 +15,8 @@ from epmdless.wire.epmd_replies import NamesReply
 
 if TYPE_CHECKING:
     from epmdless.cli.resolving import Walk
+
+T = TypeVar("T")
 
 UNLIMITED_WIDTH = 10_000
 """Columns of output that goes to a file or a pipe: nothing may be cut there."""
@@ -37,6 +39,31 @@ def walk(found: Walk, *, explain: bool) -> None:
         line.append(": port ", style="not bold").append(str(found.port), style="cyan")
         line.append(f" (by {printable(found.resolver)})", style="not bold")
     console().print(line, soft_wrap=True)
+
+
+def follow(
+    pictures: Iterable[T],
+    console: Console,
+    lines: Callable[[T], RenderableType],
+    screen: Callable[[T], RenderableType],
+) -> None:
+    """Show pictures as they come: in place on a terminal, one after the other elsewhere.
+
+    :param lines: makes what is printed of a picture.
+    :param screen: makes what fits a terminal.
+    """
+    if not console.is_terminal:
+        for number, picture in enumerate(pictures):
+            if number:
+                console.print()
+            console.print(lines(picture))
+            console.file.flush()
+        return
+    from rich.live import Live  # for those who watch alone
+
+    with Live(console=console, auto_refresh=False) as live:
+        for picture in pictures:
+            live.update(screen(picture), refresh=True)
 
 
 def toml(tables: Mapping[str, Any], prefix: str = "") -> str:

@@ -2,6 +2,9 @@
 
 The node itself makes each connection, so whatever it does to find and to check a peer (its cookie for it,
 TLS, its own way to look up names) is as ever. We only say when, and look at what came of it.
+
+The file is a little longer than others here: how our connection ends decides what becomes of each peer, and
+both are read side by side.
 """
 
 from __future__ import annotations

@@ -61,8 +61,7 @@ class Listener:
         try:
             await self._source.run(self._heard)
         except* LookError as errors:
-            error = first_of(errors)
-            end = Unknown(error.reason, error.detail)
+            end = first_of(errors).unknown
         except* Exception as errors:  # noqa: BLE001 - a fault in one source must not end the others
             note_fault(self._counts, self._log(), errors)
             end = Unknown("internal", "a fault of epmdless")

@@ -6,7 +6,7 @@ A source never says "nobody" where it means "I do not know": an error, a time-ou
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from epmdless.errors import EpmdlessError
@@ -46,6 +46,17 @@ class LookError(EpmdlessError):
         self.reason = reason
         self.detail = detail
         super().__init__(f"{reason}: {detail}")
+
+    @property
+    def unknown(self) -> Unknown:
+        """The same as something that a source says."""
+        return Unknown(self.reason, self.detail)
+
+    @classmethod
+    def of_many(cls, failures: Sequence[LookError]) -> LookError:
+        """The first of at least one failures, and how many there are besides."""
+        others = f", and {len(failures) - 1} more" if len(failures) > 1 else ""
+        return cls(failures[0].reason, f"{failures[0].detail}{others}")
 
 
 class Known(NamedTuple):

@@ -17,8 +17,7 @@ from typing import NamedTuple
 
 from epmdless.cluster.peers import MAX_NAMES, Known, Unknown
 from epmdless.cluster.shaking import OWN_NAMES
-from epmdless.names import MAX_NAME_CHARACTERS, is_transient
-from epmdless.wire.handshake import is_name
+from epmdless.names import is_node_name, is_transient
 
 MAX_GONE = MAX_NAMES
 """Names that are remembered after every source stopped naming them: as many as one source can drop at once.
@@ -251,6 +250,6 @@ def problem_of(name: str) -> str | None:
     under a name of ours is another epmdless.
     """
     alive = name.partition("@")[0]
-    if len(name) > MAX_NAME_CHARACTERS or not is_name(name) or not name.isprintable():
+    if not is_node_name(name):
         return "invalid"
     return "transient" if is_transient(alive) or alive in OWN_NAMES else None

@@ -295,11 +295,13 @@ class Cluster:
             seen = await self._scout.look(local.name, again=False)
 
         encryption = self._encryption
-        users, dialled = self._prepared.users if self._prepared else None, None
+        if self._prepared is None:  # it was taken away a moment ago
+            raise NodeError("left_out")
+        users, dialled = self._prepared.users, None
 
         async def dial() -> OwnedConnection:
             nonlocal dialled
-            if not local.port or users is None:
+            if not local.port:
                 sock = await self._scout.dial(local.name, seen)
             else:
                 sock = dialled = await self._local.dial(local.port, users)
@@ -307,7 +309,7 @@ class Cluster:
 
         def cookie(name: str) -> bytes:
             met(name)
-            if dialled is not None and users is not None:
+            if dialled is not None:
                 self._local.check(dialled, users)
             return self._cookie_for(name)
 

@@ -21,7 +21,7 @@ from typing import Literal, Protocol
 
 import trio
 
-from epmdless.cluster.peers import MAX_NAMES, Known, LookError, Peer, Say, Unknown
+from epmdless.cluster.peers import MAX_NAMES, Known, LookError, Peer, Say
 from epmdless.cluster.sources.gathered import Gathered
 from epmdless.cluster.sources.polling import poll
 from epmdless.config import DnsSource
@@ -85,17 +85,16 @@ class DnsNames:
                 nursery.start_soon(question.ask, self._client, self._turns)
         failures = [question.failure for question in self._questions if question.failure is not None]
         if len(failures) == len(self._questions):
-            raise _unknown(failures)
+            raise LookError.of_many(failures)
         unanswered = [failure for domain in self._domains for failure in _unanswered(domain)]
         peers = self._peers()
         if unanswered and (not peers or trio.current_time() - self._first_look < UNANSWERED_SECONDS):
-            raise _unknown(unanswered)
+            raise LookError.of_many(unanswered)
         doubts = [
             q.failure for q in self._questions if q.failure and (q.peers.items or q.failure in unanswered)
         ]
         if doubts:
-            doubt = _unknown(doubts)
-            return Known(tuple(peers), Unknown(doubt.reason, doubt.detail))
+            return Known(tuple(peers), doubt=LookError.of_many(doubts).unknown)
         return peers
 
     @property
@@ -128,7 +127,7 @@ class _Question:
         self._basename = section.basename
         self._has_port_in_name = section.srv_names == "port"
         self.peers = Gathered[Peer](section.gather, section.poll)
-        self.failure: DnsError | None = None
+        self.failure: LookError | None = None
 
     async def ask(self, client: Client, turns: trio.CapacityLimiter) -> None:
         """Ask it, and take in what comes."""
@@ -136,7 +135,7 @@ class _Question:
             try:
                 found = await self._found(client)
             except DnsError as error:
-                self.failure = error
+                self.failure = LookError(error.reason, str(error))
                 return
         self.failure = None
         self.peers.take(found, trio.current_time())
@@ -154,14 +153,9 @@ class _Question:
         return found
 
 
-def _unanswered(domain: Sequence[_Question]) -> list[DnsError]:
+def _unanswered(domain: Sequence[_Question]) -> list[LookError]:
     """The failures of questions about a domain name that leave it open who is there."""
     if any(question.peers.items for question in domain):
         return []
     questions = [question for question in domain if not question.peers.is_answered]
     return [question.failure for question in questions if question.failure is not None]
-
-
-def _unknown(failures: Sequence[DnsError]) -> LookError:
-    others = f", and {len(failures) - 1} more" if len(failures) > 1 else ""
-    return LookError(failures[0].reason, f"{failures[0]}{others}")

@@ -15,7 +15,7 @@ from functools import partial
 
 import trio
 
-from epmdless.cluster.peers import MAX_NAMES, Known, LookError, Peer, Say, Unknown
+from epmdless.cluster.peers import MAX_NAMES, Known, LookError, Peer, Say
 from epmdless.cluster.sources.build import Surroundings
 from epmdless.cluster.sources.hosts import AddressClient, Hosts
 from epmdless.cluster.sources.polling import poll
@@ -81,12 +81,11 @@ class EpmdNames:
                 nursery.start_soon(host.ask, self._turns)
         failures = [host.failure for host in asked if host.failure is not None]
         if asked and len(failures) == len(asked):
-            raise _unknown(failures)
+            raise LookError.of_many(failures)
         problems = [*failures, *found.problems]
         peers = self._peers(asked, problems)
         if problems:
-            doubt = _unknown(problems)
-            return Known(tuple(peers), Unknown(doubt.reason, doubt.detail))
+            return Known(tuple(peers), doubt=LookError.of_many(problems).unknown)
         return peers
 
     def _host(self, address: str, part: str) -> _Host:
@@ -107,7 +106,7 @@ class EpmdNames:
         if len(peers) > MAX_NAMES:
             raise LookError("too_many", f"more than {MAX_NAMES} names on {len(asked)} hosts")
         if not peers and failures:
-            raise _unknown(failures)  # nobody is known, and not all were heard
+            raise LookError.of_many(failures)  # nobody is known, and not all were heard
         return tuple(peers.values())
 
 
@@ -159,8 +158,3 @@ class _Host:
             Peer(f"{alive}@{self._part}", port or None) for alive, port in nodes if not is_transient(alive)
         ]
         self.peers = {peer.name: peer for peer in peers}
-
-
-def _unknown(failures: Sequence[LookError]) -> LookError:
-    others = f", and {len(failures) - 1} more" if len(failures) > 1 else ""
-    return LookError(failures[0].reason, f"{failures[0].detail}{others}")

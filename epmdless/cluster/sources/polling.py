@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import trio
 
-from epmdless.cluster.peers import Known, LookError, Peer, Say, Unknown
+from epmdless.cluster.peers import Known, LookError, Peer, Say
 
 LONGEST_PAUSE = 30.0
 """Seconds between two attempts while a source fails, or its interval where that is longer. A pause that
@@ -33,7 +33,7 @@ async def poll(look: Look, interval: float, say: Say, rng: Callable[[], float] =
             found = await look()
         except LookError as error:
             failures += 1
-            say(Unknown(error.reason, error.detail))
+            say(error.unknown)
         else:
             failures = 0
             say(found if isinstance(found, Known) else Known(tuple(found)))
