@@ -41,9 +41,13 @@ class Departed:
 
 
 class Registry:
-    """Names to registrations. A name is registered once; a descriptor holds one registration."""
+    """Names to registrations. A name is registered once; a descriptor holds one registration.
+
+    :ivar changes: how often a registration was added or removed: who saw this number saw them all.
+    """
 
     def __init__(self) -> None:
+        self.changes = 0
         self._by_name: dict[str, Registration] = {}
         self._by_fd: dict[int, Registration] = {}
         self._departed: dict[str, Departed] = {}
@@ -81,7 +85,7 @@ class Registry:
         )
         self._by_name[node.name] = registration
         self._by_fd[fd] = registration
-        self._listing = None
+        self._changed()
         return registration
 
     def unregister(self, fd: int) -> Registration | None:
@@ -97,11 +101,15 @@ class Registry:
             return None
         node = registration.node
         del self._by_name[node.name]
-        self._listing = None
+        self._changed()
         if len(self._departed) >= REMEMBERED_NAMES:
             del self._departed[next(iter(self._departed))]
         self._departed[node.name] = Departed(registration.creation, node.port, fd)
         return registration
+
+    def _changed(self) -> None:
+        self.changes += 1
+        self._listing = None
 
     def names_reply(self, port: int) -> bytes:
         """The encoded NAMES reply, kept until a registration changes: clients that read it slowly share it.

@@ -100,6 +100,16 @@ def test_unregistering_returns_what_was_removed_once() -> None:
     assert (len(registry), registry.get("a")) == (0, None)
 
 
+def test_every_change_and_nothing_else_is_counted() -> None:
+    registry = filled(["a", "b"])
+    assert registry.changes == 2
+    assert registry.register(Node(1, "a"), 50, NOW) is None
+    assert registry.unregister(51) is None
+    assert registry.changes == 2
+    registry.unregister(10)
+    assert registry.changes == 3
+
+
 def test_names_that_left_are_remembered_oldest_first() -> None:
     registry = filled(["a", "b"])
     registry.unregister(11)

@@ -11,38 +11,65 @@ import msgspec
 from epmdless import config
 from epmdless.addresses import ListenPlan, address_list, environment_port
 from epmdless.config import Config, Duration
+from epmdless.config.values import is_host
 from epmdless.errors import ConfigError
 from epmdless.launch import Loaded
 
 SYSTEM_FILE = Path("/etc/epmdless/epmdless.toml")
 BUILT_IN = "built-in defaults"
 
+TEXT_VARIABLE = "EPMDLESS_CONFIG_TOML"
+"""Holds a configuration itself: where containers run, variables are at hand and files are not."""
+
+HOST_VARIABLE = "EPMDLESS_HOST"
+"""The host part of this host's node names, where the configuration does not say."""
+
 
 def find_file(flag: str | None) -> Path | None:
-    """The configuration file: the flag's, ``$EPMDLESS_CONFIG``'s, the system's if there is one."""
-    named = flag or os.environ.get("EPMDLESS_CONFIG")
-    if named:
-        return Path(named)
-    return SYSTEM_FILE if SYSTEM_FILE.exists() else None
+    """The configuration file: the flag's, ``$EPMDLESS_CONFIG``'s, the system's if there is one.
+
+    None where ``$EPMDLESS_CONFIG_TOML`` comes before the system's.
+
+    :raises ConfigError: both variables are set.
+    """
+    named, is_text_given = os.environ.get("EPMDLESS_CONFIG"), bool(os.environ.get(TEXT_VARIABLE))
+    if named and is_text_given and not flag:
+        raise ConfigError(f"${TEXT_VARIABLE}", "", "EPMDLESS_CONFIG is set, too: take one of them")
+    if flag or named:
+        return Path(flag or named or "")
+    return SYSTEM_FILE if SYSTEM_FILE.exists() and not is_text_given else None
 
 
 def read_config(path: Path | None) -> tuple[Config, str]:
-    """Read and check a configuration; None: the built-in defaults.
+    """Read and check a configuration; None: ``$EPMDLESS_CONFIG_TOML``'s, or the built-in defaults.
 
     :returns: the configuration and where it came from.
     :raises ConfigError: the file cannot be read, or is wrong.
     """
-    if path is None:
-        return Config(), BUILT_IN
+    text, source = _text_of(path) if path else (os.environ.get(TEXT_VARIABLE), f"${TEXT_VARIABLE}")
+    if not text:
+        text, source = "", str(path) if path else BUILT_IN
+    return _with_host(config.decode(text, source)), source
+
+
+def _text_of(path: Path) -> tuple[str, str]:
     try:
         if stat.S_ISFIFO(path.stat().st_mode):
             raise ConfigError(str(path), "", "a pipe: it cannot be read again")
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8"), str(path)
     except OSError as error:
         raise ConfigError(str(path), "", error.strerror or str(error)) from None
     except UnicodeDecodeError:
         raise ConfigError(str(path), "", "not UTF-8") from None
-    return config.decode(text, str(path)), str(path)
+
+
+def _with_host(found: Config) -> Config:
+    host = os.environ.get(HOST_VARIABLE)
+    if not host or found.resolve.host is not None:
+        return found
+    if not is_host(host):
+        raise ConfigError(f"${HOST_VARIABLE}", "", f"{host!r} is neither a host name nor an IP address")
+    return msgspec.structs.replace(found, resolve=msgspec.structs.replace(found.resolve, host=host))
 
 
 def load(flag: str | None, port: int | None, addresses: str | None) -> Loaded:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from epmdless.config import ClusterSection
+from epmdless.net.cookies import CookiePlace
 from epmdless.rules import Glob
 
 DEFAULT_GROUP = "default"
@@ -28,13 +29,13 @@ class Group:
     """Nodes that are joined with each other.
 
     :ivar sources: who names them, in order of precedence.
-    :ivar cookie_file: path of the cookie of its local nodes.
+    :ivar cookie: where that of its local nodes is.
     """
 
     name: str
     nodes: tuple[Glob, ...]
     sources: tuple[str, ...]
-    cookie_file: str
+    cookie: CookiePlace
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +71,15 @@ class Groups:
     def of(cls, section: ClusterSection) -> Groups:
         """The groups that a configuration describes, which was checked."""
         every = tuple(section.source)
+        common = CookiePlace(section.cookie_file or "", section.cookie_variable or "")
         if not section.group:
-            return cls([Group(DEFAULT_GROUP, (Glob("*"),), every, section.cookie_file or "")], ())
+            return cls([Group(DEFAULT_GROUP, (Glob("*"),), every, common)], ())
         groups = [
             Group(
                 name,
                 tuple(map(Glob, group.nodes)),
                 every if group.sources is None else group.sources,
-                group.cookie_file or section.cookie_file or "",
+                CookiePlace(group.cookie_file) if group.cookie_file else common,
             )
             for name, group in section.group.items()
         ]

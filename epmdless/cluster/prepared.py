@@ -12,7 +12,7 @@ from epmdless.cluster.peers import Source
 from epmdless.cluster.sources.build import Surroundings, build
 from epmdless.cluster.users import Users
 from epmdless.config import ClusterSection, SourceSection
-from epmdless.net.cookies import read_cookie
+from epmdless.net.cookies import CookiePlace
 from epmdless.net.tls.contexts import Certificates, TlsFiles
 from epmdless.net.tls.keeper import load_certificates
 from epmdless.rules import Glob
@@ -60,11 +60,13 @@ def prepare(
     """
     if not section.source:
         return None
-    if section.cookie_file is not None:
-        read_cookie(section.cookie_file, "cluster.cookie_file")
-    for name, group in section.group.items():
-        if group.cookie_file is not None:
-            read_cookie(group.cookie_file, f"cluster.group.{name}.cookie_file")
+    groups = Groups.of(section)
+    common = CookiePlace(section.cookie_file or "", section.cookie_variable or "")
+    if any(common):
+        common.read(around.environ, "cluster.")
+    for group in groups.all:
+        if group.cookie != common:
+            group.cookie.read(around.environ, f"cluster.group.{group.name}.")
     users = Users(section.users, file)
     certificates = _certificates(section, file)
     sources = {}
@@ -72,7 +74,7 @@ def prepare(
         kept = running.get(name)
         sources[name] = kept if kept and kept[0] == wanted else (wanted, build(name, wanted, around, file))
     nodes = tuple(map(Glob, section.nodes))
-    return Prepared(section, Groups.of(section), nodes, users, sources, certificates)
+    return Prepared(section, groups, nodes, users, sources, certificates)
 
 
 def _certificates(section: ClusterSection, file: str) -> Certificates | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -29,7 +30,6 @@ from epmdless.config import SourceSection
 from epmdless.errors import ConfigError
 from epmdless.log import Log
 from epmdless.metrics import Metrics
-from epmdless.net.cookies import read_cookie
 from epmdless.net.faults import note_fault
 from epmdless.net.tls.contexts import Certificates
 from epmdless.net.tls.keeper import CertificateKeeper
@@ -339,7 +339,7 @@ class Cluster:
         if group is None:
             raise NodeError("left_out")
         try:
-            return read_cookie(group.cookie_file, "cluster.cookie_file")
+            return group.cookie.read(os.environ, "cluster.")
         except ConfigError as error:
             raise NodeError("cookie_file", str(error)) from None
 

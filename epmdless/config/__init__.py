@@ -15,6 +15,7 @@ from epmdless.config.cluster import (
 )
 from epmdless.config.gateway import AllowSection, GatewaySection, GatewayTlsSection
 from epmdless.config.hop import HopSection, HopTlsSection
+from epmdless.config.publish import ALL_NODES, PublishSection, ServiceSection
 from epmdless.config.relay import ControlSection, RelaySection, RuleSection, TransparentSection
 from epmdless.config.route import RouteResolver, RouteSection
 from epmdless.config.sections import (
@@ -57,6 +58,7 @@ from epmdless.config.values import (
 from epmdless.config.whole import METRICS_PORT, Config, decode, listen_plan, to_plain
 
 __all__ = [
+    "ALL_NODES",
     "MAX_DURATION",
     "MAX_SIZE",
     "METRICS_PORT",
@@ -95,6 +97,7 @@ __all__ = [
     "PatternSection",
     "Port",
     "PortRange",
+    "PublishSection",
     "ReadySection",
     "RelaySection",
     "ResolveSection",
@@ -104,6 +107,7 @@ __all__ = [
     "RuleSection",
     "SchemeSection",
     "Section",
+    "ServiceSection",
     "Size",
     "SourceSection",
     "SrvSection",

@@ -34,6 +34,8 @@ MAX_NAMED = 1000
 _USER = re.compile(r"[0-9]{1,10}|[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?")
 """A number, or a name as useradd(8) allows it."""
 
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
+
 
 class ReadySection(Section, frozen=True):
     """``[cluster.ready]``: what ``/readyz`` waits for."""
@@ -100,6 +102,8 @@ class ClusterSection(Section, frozen=True):
 
     cookie_file: str | None = None
     """Path of a file with the cookie of the local nodes."""
+    cookie_variable: str | None = None
+    """Or the variable of the environment that holds it, as ``RELEASE_COOKIE`` does in a container."""
     nodes: tuple[str, ...] = ("*",)
     """Local nodes that are joined, of those that are registered here: globs as in a group."""
     users: tuple[str, ...] = ()
@@ -162,11 +166,21 @@ class ClusterSection(Section, frozen=True):
             raise SectionError("nodes", "an empty list joins nobody, as `named` is empty too")
         if self.cookie_file is not None:
             check_path("cookie_file", self.cookie_file, of_secret=True)
+        if self.cookie_variable is not None:
+            self._check_variable(self.cookie_variable)
+
+    def _check_variable(self, name: str) -> None:
+        if not _VARIABLE.fullmatch(name):
+            problem = "not the name of a variable of the environment, as RELEASE_COOKIE"
+            raise SectionError("cookie_variable", problem)
+        if self.cookie_file is not None:
+            raise SectionError("cookie_variable", "there is a cookie_file already: take one of them")
 
     def _check_idle(self) -> None:
         """Without a source nobody is joined, whatever else is said here."""
         for key, is_given in (
             ("cookie_file", self.cookie_file is not None),
+            ("cookie_variable", self.cookie_variable is not None),
             ("named", bool(self.named)),
             ("users", bool(self.users)),
             ("disconnect", self.disconnect != "never"),
@@ -179,7 +193,7 @@ class ClusterSection(Section, frozen=True):
                 raise SectionError(key, "does nothing without a source: [cluster.source.NAME] with a `kind`")
 
     def _check_cookies(self) -> None:
-        if self.cookie_file is not None:
+        if self.cookie_file is not None or self.cookie_variable is not None:
             return
         without = [name for name, group in self.group.items() if group.cookie_file is None]
         if without or not self.group:

@@ -15,6 +15,7 @@ from epmdless.config.cluster import ClusterSection
 from epmdless.config.errors import SectionError
 from epmdless.config.gateway import GatewaySection
 from epmdless.config.hop import HopSection
+from epmdless.config.publish import PublishSection
 from epmdless.config.relay import ControlSection, RelaySection
 from epmdless.config.sections import EpmdSection, LogSection, MetricsSection, ResolverName, ResolveSection
 from epmdless.config.values import (
@@ -43,6 +44,8 @@ class Config(Section, frozen=True):
     """Absent: this process is no gateway."""
     hop: dict[str, HopSection] = msgspec.field(default_factory=dict)
     cluster: ClusterSection = ClusterSection()
+    publish: PublishSection | None = None
+    """Absent: nothing is published."""
     control: ControlSection = ControlSection()
     metrics: MetricsSection = MetricsSection()
     log: LogSection = LogSection()

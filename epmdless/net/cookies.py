@@ -1,8 +1,11 @@
-"""Cookie files, read as a node reads its own (``auth`` of OTP's kernel application)."""
+"""Cookies: of files, read as a node reads its own (``auth`` of OTP's kernel application), and of the
+environment, where containers have them."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import NamedTuple
 
 from epmdless.errors import ConfigError
 from epmdless.net.files import read
@@ -33,11 +36,41 @@ def read_cookie(path: str, key: str) -> bytes:
         raise ConfigError(path, key, f"cannot be read: {error.strerror or error}") from None
     except ValueError as error:
         raise ConfigError(path, key, str(error)) from None
+    return _checked(content, path, key)
+
+
+class CookiePlace(NamedTuple):
+    """Where a cookie is kept.
+
+    :ivar file: the path of a file; empty: it is in the environment.
+    :ivar variable: of the environment.
+    """
+
+    file: str = ""
+    variable: str = ""
+
+    def read(self, environ: Mapping[str, str], keys: str) -> bytes:
+        """The cookie as it is now.
+
+        :param keys: the table of the configuration that says where it is, with a dot at its end, for errors.
+        :raises ConfigError: there is none, or it is not what a cookie must be; what is there is not told.
+        """
+        if self.file:
+            return read_cookie(self.file, f"{keys}cookie_file")
+        # Its name is not told either: somebody may have written the cookie itself there.
+        where, key = "environment", f"{keys}cookie_variable"
+        if self.variable not in environ:
+            raise ConfigError(where, key, "the variable that it names is not set")
+        return _checked(environ[self.variable].encode(errors="surrogateescape"), where, key)
+
+
+def _checked(content: bytes, where: str, key: str) -> bytes:
+    """The cookie that is the content's first line."""
     match = _CONTENT.fullmatch(content)
     if match is None:
-        raise ConfigError(path, key, "not a cookie: it takes one line of printable ASCII characters")
+        raise ConfigError(where, key, "not a cookie: it takes one line of printable ASCII characters")
     if not match[1]:
-        raise ConfigError(path, key, "holds no cookie: its first line is empty")
+        raise ConfigError(where, key, "holds no cookie: its first line is empty")
     if len(match[1]) > MAX_COOKIE_BYTES:
-        raise ConfigError(path, key, f"a cookie has at most {MAX_COOKIE_BYTES} characters")
+        raise ConfigError(where, key, f"a cookie has at most {MAX_COOKIE_BYTES} characters")
     return match[1]

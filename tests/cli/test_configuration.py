@@ -101,6 +101,31 @@ def test_the_flag_goes_before_the_environment(sample: Path, tmp_path: Path) -> N
     )
 
 
+def test_a_configuration_may_be_in_the_environment_itself(sample: Path) -> None:
+    assert as_json("config", "show", EPMDLESS_CONFIG_TOML=SAMPLE)["resolve"]["static"] == {"couchdb": 9100}
+    assert printed("config", "show", EPMDLESS_CONFIG_TOML=SAMPLE).startswith("# $EPMDLESS_CONFIG_TOML\n")
+    said = printed("config", "show", "--config", sample, EPMDLESS_CONFIG_TOML="[epmd")
+    assert said.startswith(f"# {sample}\n")
+
+
+def test_a_mistake_in_the_environments_configuration_names_it(sample: Path) -> None:
+    said = complaint(2, "config", "show", EPMDLESS_CONFIG_TOML="[epmd]\nlisen = []")
+    assert said.startswith("$EPMDLESS_CONFIG_TOML: epmd.lisen: unknown key; allowed: ")
+    said = complaint(2, "config", "show", EPMDLESS_CONFIG_TOML=SAMPLE, EPMDLESS_CONFIG=str(sample))
+    assert said == "$EPMDLESS_CONFIG_TOML: EPMDLESS_CONFIG is set, too: take one of them"
+
+
+def test_the_environments_host_counts_where_the_configuration_has_none(sample: Path, tmp_path: Path) -> None:
+    shown = as_json("config", "show", "--config", sample, EPMDLESS_HOST="10.0.1.23")
+    assert shown["resolve"]["host"] == "10.0.1.23"
+    own = tmp_path / "own.toml"
+    own.write_text("[resolve]\nhost = 'b1.internal'\n")
+    shown = as_json("config", "show", "--config", own, EPMDLESS_HOST="10.0.1.23")
+    assert shown["resolve"]["host"] == "b1.internal"
+    said = complaint(2, "config", "show", "--config", sample, EPMDLESS_HOST="a b")
+    assert said == "$EPMDLESS_HOST: 'a b' is neither a host name nor an IP address"
+
+
 def test_routes_are_shown_as_they_are_written(tmp_path: Path) -> None:
     routed = tmp_path / "routed.toml"
     routed.write_text(

@@ -15,12 +15,13 @@ from epmdless.cluster.joiner import Joiner
 from epmdless.cluster.local_node import LocalNode
 from epmdless.cluster.trouble import NodeError
 from epmdless.metrics import Metrics
+from epmdless.net.cookies import CookiePlace
 from epmdless.rules import Glob
 from epmdless.wire.terms import Atom, Term
 from tests.cluster.scripted_node import FLAGS
 from tests.support.relays import Lines
 
-GROUP = Group("default", (Glob("*"),), ("dns",), "/etc/cookie")
+GROUP = Group("default", (Glob("*"),), ("dns",), CookiePlace("/etc/cookie"))
 
 LATENCY = 0.001
 """Seconds for a call, and for a look."""

@@ -54,13 +54,13 @@ def test_without_groups_there_is_one_of_all() -> None:
     group = groups.group_of("a@b1")
     assert groups.all == (group,)
     assert group is not None
-    assert (group.name, group.sources, group.cookie_file) == (DEFAULT_GROUP, ("dns", "file"), "/etc/cookie")
+    assert (group.name, group.sources, group.cookie.file) == (DEFAULT_GROUP, ("dns", "file"), "/etc/cookie")
 
 
 def test_a_group_has_its_own_sources_and_cookie_or_all_and_the_clusters() -> None:
     web, work = groups_of(WEB_AND_WORK).all
-    assert (web.sources, web.cookie_file) == (("file",), "/etc/web-cookie")
-    assert (work.sources, work.cookie_file) == (("dns", "file"), "/etc/cookie")
+    assert (web.sources, web.cookie.file) == (("file",), "/etc/web-cookie")
+    assert (work.sources, work.cookie.file) == (("dns", "file"), "/etc/cookie")
 
 
 def test_a_node_belongs_to_the_first_group_that_matches_or_to_none() -> None:

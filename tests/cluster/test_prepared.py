@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,16 @@ def test_a_cookie_file_that_others_may_read_or_that_is_not_there(
     assert (caught.value.source, caught.value.key) == (str(files[key]), key)
     assert "a-cookie" not in str(caught.value)
     assert builds == []
+
+
+def test_a_cookie_of_the_environment_that_is_not_there(tmp_path: Path, builds: list[str]) -> None:
+    text = whole(tmp_path, "dns").replace(f'cookie_file = "{tmp_path}/cookie"', 'cookie_variable = "SECRET"')
+    with pytest.raises(ConfigError, match=r"cluster\.cookie_variable: the variable that it names is not set"):
+        prepared(text)
+    assert builds == []
+    made = prepare(decode(text, FILE).cluster, replace(AROUND, environ={"SECRET": "a-cookie"}), FILE, {})
+    assert made is not None
+    assert made.groups.all[0].cookie.variable == "SECRET"
 
 
 def test_a_source_that_cannot_be_made(tmp_path: Path) -> None:

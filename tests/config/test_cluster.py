@@ -212,7 +212,7 @@ def test_as_many_tables_as_are_allowed() -> None:
         (
             "cookie = '/c'",
             "cookie",
-            "unknown key; allowed: cookie_file, nodes, users, named, disconnect",
+            "unknown key; allowed: cookie_file, cookie_variable, nodes, users, named, disconnect",
         ),
         ("disconnect = 'always'", "disconnect", "'always' is not one of the choices; allowed: gone, never"),
         ("hold = 60", "hold", "60 is not a duration"),
@@ -336,6 +336,7 @@ def test_to_join_nodes_takes_their_cookie(keys: str, whose: str) -> None:
     ("keys", "key"),
     [
         (COOKIE, "cookie_file"),
+        ("cookie_variable = 'RELEASE_COOKIE'", "cookie_variable"),
         ("named = ['a@b']", "named"),
         ("disconnect = 'gone'", "disconnect"),
         ("ready.peers = 1", "ready.peers"),
@@ -380,6 +381,24 @@ def test_what_is_no_name_for_a_table_is_refused(name: str, key: str, what: str, 
     error = mistake(cluster(f"{key}.'{name}' = {table}"))
     assert error.key == f"cluster.{key}"
     assert f"{name!r} is no name for {what}: 1 to 63 letters, digits, dots, `_` and `-`" in error.problem
+
+
+def test_a_cookie_may_be_in_the_environment() -> None:
+    read = decode(without_cookie("cookie_variable = 'RELEASE_COOKIE'"), "").cluster
+    assert (read.cookie_file, read.cookie_variable) == (None, "RELEASE_COOKIE")
+
+
+@pytest.mark.parametrize(
+    ("keys", "problem"),
+    [
+        (f"{COOKIE}\ncookie_variable = 'A'", "there is a cookie_file already: take one of them"),
+        ("cookie_variable = 'sec-ret'", "not the name of a variable of the environment, as RELEASE_COOKIE"),
+        ("cookie_variable = ''", "not the name of a variable of the environment, as RELEASE_COOKIE"),
+    ],
+)
+def test_a_cookie_is_in_one_place_that_there_can_be(keys: str, problem: str) -> None:
+    error = mistake(without_cookie(keys))
+    assert (error.key, error.problem) == ("cluster.cookie_variable", problem)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ def mistake(text: str) -> ConfigError:
 @pytest.mark.parametrize(
     ("text", "key", "allowed"),
     [
-        ("x = 1", "x", "epmd, resolve, relay, gateway, hop, cluster, control, metrics, log"),
+        ("x = 1", "x", "epmd, resolve, relay, gateway, hop, cluster, publish, control, metrics, log"),
         ("epmd.lisen = []", "epmd.lisen", "listen, packet_timeout, relaxed_command_check, access"),
         ("epmd.'weird key' = 1", "epmd.weird key", "listen, packet_timeout, relaxed_command_check, access"),
         (

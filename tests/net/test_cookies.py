@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from epmdless.errors import ConfigError
-from epmdless.net.cookies import read_cookie
+from epmdless.net.cookies import CookiePlace, read_cookie
 from tests.support.process import run
 from tests.support.tools import clean_env, require
 
@@ -158,3 +158,18 @@ def test_any_content_is_a_cookie_or_one_error(
     assert content.startswith(cookie)
     assert content[len(cookie) :].strip(b" \r\n") == b""
     assert 1 <= len(cookie) <= 255
+
+
+def test_a_cookie_of_the_environment_is_read_as_one_of_a_file() -> None:
+    place = CookiePlace(variable="RELEASE_COOKIE")
+    assert place.read({"RELEASE_COOKIE": SECRET.decode()}, "cluster.") == SECRET
+
+
+@pytest.mark.parametrize("content", [None, "", "\n", "se\ncret", "s" * 256, "se\udcffcret", "secr\xe9t"])
+def test_what_the_environment_does_not_hold_is_said_and_what_it_holds_is_not(content: str | None) -> None:
+    environ = {} if content is None else {"HUNTER2": content}
+    with pytest.raises(ConfigError) as caught:
+        CookiePlace(variable="HUNTER2").read(environ, "cluster.")
+    assert caught.value.key == "cluster.cookie_variable"
+    assert "HUNTER2" not in str(caught.value)
+    assert not content or content not in str(caught.value)
