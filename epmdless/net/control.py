@@ -4,6 +4,7 @@
 ``GET /links``           200: ``{"now": SECONDS, "links": [...]}``; `now` is the monotonic clock's
 ``DELETE /links/ID``     200: the link is being ended; 404: there is no such link
 ``GET /cluster``         200: ``{"now": SECONDS, ...}``, who is joined with whom; 404: there is no cluster
+``GET /publish``         200: ``{"now": SECONDS, ...}``, what stands in DNS; 404: nothing is published
 =======================  ==========================================================================
 
 ``curl --unix-socket /run/epmdless/control.sock http://epmdless/links`` works as well as ``epmdless links``.
@@ -48,19 +49,23 @@ class Links(Protocol):
         """End a link; False if there is none of this number."""
 
 
-Cluster = Callable[[], dict[str, Any] | None]
-"""Says how the cluster is at this moment, in terms of JSON; None: there is none (now)."""
+Picture = Callable[[], dict[str, Any] | None]
+"""Says how something is at this moment, in terms of JSON; None: there is no such thing (now)."""
+
+
+def _nothing() -> None:
+    """What there never is."""
 
 
 class ControlServer:
-    """Serves the links of this process, and how its cluster is, on a control socket.
+    """Serves the links of this process, how its cluster is, and what it publishes, on a control socket."""
 
-    :param cluster: None: there never is one.
-    """
-
-    def __init__(self, links: Links, cluster: Cluster | None = None) -> None:
+    def __init__(self, links: Links, cluster: Picture = _nothing, publish: Picture = _nothing) -> None:
         self._links = links
-        self._cluster = cluster
+        self._pictures = {
+            b"/cluster": (cluster, "no cluster is configured\n"),
+            b"/publish": (publish, "nothing is published\n"),
+        }
         self._http = HttpServer(self.page)
 
     async def serve(
@@ -85,23 +90,19 @@ class ControlServer:
     def page(self, method: bytes, target: bytes) -> Page:
         """What a request is answered with."""
         path = target.partition(b"?")[0]
-        if path == b"/links":
-            return self._list() if method in (b"GET", b"HEAD") else text_page(405, "only GET and HEAD\n")
         if path.startswith(b"/links/"):
             number = path.removeprefix(b"/links/")
             return self._end(number) if method == b"DELETE" else text_page(405, "only DELETE\n")
-        if path == b"/cluster":
-            return (
-                self._show_cluster() if method in (b"GET", b"HEAD") else text_page(405, "only GET and HEAD\n")
-            )
-        return text_page(404, "try /links or /cluster\n")
+        if path != b"/links" and path not in self._pictures:
+            return text_page(404, "try /links, /cluster or /publish\n")
+        if method not in (b"GET", b"HEAD"):
+            return text_page(405, "only GET and HEAD\n")
+        return _document({"links": self._links.views()}) if path == b"/links" else self._show(path)
 
-    def _list(self) -> Page:
-        return _document({"links": self._links.views()})
-
-    def _show_cluster(self) -> Page:
-        cluster = None if self._cluster is None else self._cluster()
-        return text_page(404, "no cluster is configured\n") if cluster is None else _document(cluster)
+    def _show(self, path: bytes) -> Page:
+        picture, otherwise = self._pictures[path]
+        content = picture()
+        return text_page(404, otherwise) if content is None else _document(content)
 
     def _end(self, number: bytes) -> Page:
         known = number.isdigit() and len(number) <= MAX_ID_DIGITS and self._links.end(int(number))

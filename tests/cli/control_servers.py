@@ -101,7 +101,7 @@ def serving(path: Path, links: FakeLinks, cluster: FakeCluster | None = None) ->
 
     async def main() -> None:
         async with trio.open_nursery() as nursery:
-            server = ControlServer(links, None if cluster is None else cluster.view)
+            server = ControlServer(links, lambda: None if cluster is None else cluster.view())
             await nursery.start(server.serve, open_control_socket(path))
             ready.put((trio.lowlevel.current_trio_token(), nursery.cancel_scope))
 

@@ -100,6 +100,16 @@ async def test_the_cluster_is_shown_as_it_is_at_that_moment(
     assert (await request(path, "GET /cluster"))[0] == 404
 
 
+async def test_what_is_published_is_shown_where_anything_is(nursery: trio.Nursery, path: Path) -> None:
+    told: list[dict[str, Any] | None] = [{"zone": "nodes.internal"}, None]
+    server = ControlServer(FakeLinks(), publish=lambda: told.pop(0))
+    await nursery.start(server.serve, open_control_socket(path))
+    status, body = await request(path, "GET /publish")
+    assert (status, json.loads(body)["zone"]) == (200, "nodes.internal")
+    assert await request(path, "GET /publish") == (404, "nothing is published\n")
+    assert await request(path, "GET /cluster") == (404, "no cluster is configured\n")
+
+
 async def test_a_cluster_that_cannot_be_shown_does_not_end_the_server(
     nursery: trio.Nursery, path: Path
 ) -> None:
@@ -122,6 +132,8 @@ async def test_what_is_no_number_is_no_link(links: FakeLinks, path: Path, number
         ("POST /links", 405),
         ("GET /links/1", 405),
         ("DELETE /cluster", 405),
+        ("DELETE /publish", 405),
+        ("GET /publish/1", 404),
         ("POST /cluster", 405),
         ("GET /cluster/1", 404),
         ("GET /", 404),
