@@ -196,7 +196,19 @@ async def shake(
     creation = secrets.randbelow(0xFFFF_FFF0) + 4
     challenge = await introduce(messages, own, creation, is_old=is_old)
     check_name(challenge.name, expected)
-    secret = cookie(challenge.name)
+    await prove(messages, challenge, cookie(challenge.name), creation, is_old=is_old)
+    return Shaken(challenge.name, challenge.flags, creation, messages.rest)
+
+
+async def prove(
+    messages: Messages, challenge: Challenge | OldChallenge, secret: bytes, creation: int, *, is_old: bool
+) -> None:
+    """Show a node that we know its cookie, and see that it does: the end of what `introduce` began.
+
+    :param challenge: of the node, whose name was looked at: nobody else is shown what our cookie made.
+    :raises NodeError: one side does not know it, or the node says what no node says.
+    :raises OSError: the connection broke before.
+    """
     if is_old and challenge.flags & HANDSHAKE_23:
         await messages.send(Complement(FLAGS >> 32, creation))
     ours = secrets.randbits(32)
@@ -211,7 +223,6 @@ async def shake(
         raise NodeError("protocol", "no acknowledgement where one belongs")
     if not hmac.compare_digest(ack.digest, digest(secret, ours)):
         raise NodeError("cookie", "it took our cookie, and does not know it itself")
-    return Shaken(challenge.name, challenge.flags, creation, messages.rest)
 
 
 def check_name(name: str, expected: str) -> None:

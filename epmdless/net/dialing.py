@@ -32,14 +32,22 @@ class DialError(Exception):
     :ivar unknown: there was nothing to dial: the name has no address, or ours alone.
     :ivar shortage: we had no room for one more connection.
     :ivar refused: something is there, at every address, and nobody listens.
+    :ivar errno: the operating system's number, where one address was dialled.
     """
 
     def __init__(
-        self, problem: str, *, unknown: bool = False, shortage: bool = False, refused: bool = False
+        self,
+        problem: str,
+        *,
+        unknown: bool = False,
+        shortage: bool = False,
+        refused: bool = False,
+        errno: int | None = None,
     ) -> None:
         self.unknown = unknown
         self.shortage = shortage
         self.refused = refused
+        self.errno = errno
         super().__init__(problem)
 
 
@@ -112,15 +120,15 @@ async def _connect(address: Address) -> trio.socket.SocketType:
         sock.close()
         reason = os.strerror(error.errno) if error.errno else str(error)
         problem = f"{target[0]} port {target[1]}: {reason}"
-        is_refused = error.errno == errno.ECONNREFUSED
-        raise DialError(problem, shortage=error.errno in _SHORTAGE, refused=is_refused) from None
+        is_refused, is_shortage = error.errno == errno.ECONNREFUSED, error.errno in _SHORTAGE
+        raise DialError(problem, shortage=is_shortage, refused=is_refused, errno=error.errno) from None
     except BaseException:
         sock.close()
         raise
     if _is_looped(sock):
         sock.close()
         problem = f"{target[0]} port {target[1]}: {os.strerror(errno.ECONNREFUSED)}"
-        raise DialError(problem, refused=True)
+        raise DialError(problem, refused=True, errno=errno.ECONNREFUSED)
     return sock
 
 
