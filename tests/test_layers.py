@@ -37,11 +37,13 @@ LAYERS: Mapping[str, int] = {
     "grants": 1,
     "config": 1,
     "metrics": 1,
+    "releases": 1,
     "log": 2,
     "resolve": 2,
     "links": 2,
     "hop": 2,
     "net": 2,
+    "platforms": 2,
     "epmd": 3,
     "relay": 3,
     "gateway": 3,
@@ -71,6 +73,7 @@ SAME_LAYER = {
     ("hop", "links"),  # a link's pace is its hop's
     ("hop", "resolve"),  # far EPMD servers are asked through a hop
     ("net", "log"),
+    ("platforms", "net"),  # the body of an answer by HTTP is read as everywhere
     ("app", "launch"),
     ("cli", "launch"),
     ("cli", "app"),

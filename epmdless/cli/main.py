@@ -19,6 +19,7 @@ from epmdless.addresses import environment_port
 from epmdless.cli import ask, configuration, queries, show
 from epmdless.cli.certs import certs
 from epmdless.cli.cluster_commands import cluster
+from epmdless.cli.env import env
 from epmdless.cli.hop import hop
 from epmdless.cli.options import CONFIG_OPTION, JSON_OPTION
 from epmdless.cli.relay import demo, links
@@ -108,6 +109,7 @@ cli.add_command(cluster)
 cli.add_command(demo)
 cli.add_command(certs)
 cli.add_command(hop)
+cli.add_command(env)
 
 
 @cli.group("config")

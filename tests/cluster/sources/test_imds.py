@@ -7,7 +7,8 @@ import trio
 from trio.testing import MockClock
 
 from epmdless.cluster.peers import LookError
-from epmdless.cluster.sources.imds import MAX_ANSWER_BYTES, instance_id
+from epmdless.cluster.sources.imds import instance_id
+from epmdless.platforms.imds import MAX_ANSWER_BYTES
 from tests.support.ports import closed_port
 from tests.support.scripted_http import Answer, Asked, Reply, serving
 

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import httpx
 
-from epmdless.cluster.peers import LookError
+from epmdless.errors import EpmdlessError
 
 
 async def read_body(response: httpx.Response, take: Callable[[bytes], None]) -> None:
-    """Read the body to its end; what `take` raises ends it early, and goes through.
+    """Read the body to its end; an error of ours that `take` raises ends it early, and goes through.
 
     httpx reads through generators inside of generators, and to leave the innermost one half-way would be
     for the garbage collector to find. So the connection is closed, and then they run to their end.
@@ -19,13 +19,13 @@ async def read_body(response: httpx.Response, take: Callable[[bytes], None]) -> 
     :param take: called with each piece as it comes.
     :raises httpx.TransportError: the connection broke.
     """
-    problem: LookError | None = None
+    problem: EpmdlessError | None = None
     try:
         async for data in response.aiter_raw():
             if problem is None:
                 try:
                     take(data)
-                except LookError as error:
+                except EpmdlessError as error:
                     problem = error
                     await response.aclose()
     except httpx.TransportError:
