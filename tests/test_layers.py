@@ -37,6 +37,7 @@ LAYERS: Mapping[str, int] = {
     "grants": 1,
     "config": 1,
     "metrics": 1,
+    "render": 1,
     "releases": 1,
     "log": 2,
     "resolve": 2,
@@ -65,6 +66,8 @@ SAME_LAYER = {
     ("config", "grants"),  # what a gateway allows is made from its section
     ("grants", "rules"),  # the globs that grants are written in
     ("grants", "policy"),  # and their networks
+    ("render", "config"),  # files name the ports that a configuration has by default
+    ("render", "schemes"),  # a name must promise the port that stands beside it
     ("resolve", "log"),
     ("links", "net"),  # the pump turns in net's loop, over net's TLS
     ("links", "log"),

@@ -23,6 +23,7 @@ from epmdless.cli.env import env
 from epmdless.cli.hop import hop
 from epmdless.cli.options import CONFIG_OPTION, JSON_OPTION
 from epmdless.cli.relay import demo, links
+from epmdless.cli.render import render
 from epmdless.errors import ConfigError, EpmdlessError
 from epmdless.names import NodeName
 from epmdless.net import stdio
@@ -109,6 +110,7 @@ cli.add_command(cluster)
 cli.add_command(demo)
 cli.add_command(certs)
 cli.add_command(hop)
+cli.add_command(render)
 cli.add_command(env)
 
 
