@@ -5,7 +5,8 @@ Found out with plain ``erl`` and ``mix release``, OTP 25 and 27:
 - Of a kernel parameter that is given more than once the first counts. ``ERL_AFLAGS`` stands before all else
   on the command line, so a port in it wins over that of ``vm.args``; in ``ERL_ZFLAGS`` and ``ERL_FLAGS``,
   which stand after it, it loses.
-- ``-proto_dist`` given twice counts as not given at all.
+- ``-proto_dist`` given twice counts as not given at all (OTP 25), or the first counts (OTP 27): a second one
+  could turn TLS off without a word.
 - ``env.sh`` is read for every command of ``bin/app``, and most start a node of their own: with the fixed port
   of the node that runs already they could not.
 """
@@ -38,6 +39,8 @@ _DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})+")
 
 _PROTOCOL = re.compile(r"(?:^|\s)-proto_dist\s")
 
+_COMMENT = re.compile(r"#.*")
+
 _OWN_FLAGS = re.compile(
     r"\s*-start_epmd false"
     r"(?: -proto_dist inet6_tcp)?"
@@ -59,6 +62,7 @@ class Wanted:
     :ivar port: None: the scheme's.
     :ivar host: the host part: an address or a domain name.
     :ivar address: at which other hosts reach this one.
+    :ivar vm_args: arguments that the release adds by itself, as its file has them.
     :ivar set_name: name plain ``erl`` and ``iex`` too, which do not look at RELEASE_NODE.
     """
 
@@ -66,6 +70,7 @@ class Wanted:
     port: int | None
     host: str
     address: str
+    vm_args: str = ""
     set_name: bool = False
 
 
@@ -96,21 +101,22 @@ def make_plan(scheme: Scheme, wanted: Wanted, environ: Mapping[str, str]) -> Pla
     set_already = environ.get("RELEASE_NODE", "")
     if "@" in set_already:
         alive, _, host = set_already.partition("@")
+        _check_alive(alive)
         port = _port_of(scheme, alive, wanted.port, "RELEASE_NODE")
     else:
         app = wanted.app or set_already or environ.get("RELEASE_NAME", "")
         if not app:
             raise ReleaseError("no name for the node: give --app, or set RELEASE_NAME or RELEASE_NODE")
+        _check_alive(app)
         alive, port = _named(scheme, app, wanted.port)
         host = wanted.host
     _check_name(alive, host)
     node = f"{alive}@{host}"
-    is_helper = _is_helper(environ)
-    flags = _flags(node, host, None if is_helper else port, environ, set_name=wanted.set_name)
     old = environ.get("ERL_AFLAGS", "")
     match = _OWN_FLAGS.match(old)
     replaced = match[0] if match else ""
     rest = old[len(replaced) :]
+    flags = _flags(node, port, wanted, environ, rest)
     variables = {
         "RELEASE_NODE": node,
         "RELEASE_DISTRIBUTION": "none" if environ.get("RELEASE_DISTRIBUTION") == "none" else "name",
@@ -120,7 +126,7 @@ def make_plan(scheme: Scheme, wanted: Wanted, environ: Mapping[str, str]) -> Pla
     return Plan(node, alive, host, port, variables, replaced, flags)
 
 
-def _is_helper(environ: Mapping[str, str]) -> bool:
+def is_helper(environ: Mapping[str, str]) -> bool:
     """Whether a command of the release runs that is not the system itself (RELEASE_COMMAND)."""
     command = environ.get("RELEASE_COMMAND", "")
     return bool(command) and not _STARTING.fullmatch(command)
@@ -143,25 +149,28 @@ def _named(scheme: Scheme, app: str, port: int | None) -> tuple[str, int]:
     promised = scheme.port_of(app)
     if promised is not None and port in (None, promised):
         return app, promised
-    ends_in_number = app[-1:].isdigit()
-    if promised is None or not ends_in_number:
-        wanted = DEFAULT_PORT if port is None else port
-        alive = f"{app}-{wanted}"
-        if scheme.port_of(alive) == wanted:
-            return alive, wanted
+    wanted = DEFAULT_PORT if port is None else port
+    alive = f"{app}-{wanted}"
+    if (promised is None or not app[-1].isdigit()) and scheme.port_of(alive) == wanted:
+        return alive, wanted
     if promised is not None:
         raise ReleaseError(f"the name {app!r} promises port {promised}, not {port} as --port has it")
     if is_transient(app):
         raise ReleaseError(f"the name {app!r} is a remote shell's or a helper's: give another --app")
-    raise ReleaseError(f"the scheme promises no port for the name {app!r}: give an --app for which it does")
+    raise ReleaseError(f"the scheme promises no port for the names {app!r} and {alive!r}: give another --app")
+
+
+def _check_alive(alive: str) -> None:
+    if not _ALIVE.fullmatch(alive):
+        raise ReleaseError(f"a node cannot be called {alive[:80]!r}: letters, digits, - and _ are allowed")
+    if len(alive) > MAX_NAME_CHARACTERS:
+        raise ReleaseError(f"the node's name is longer than {MAX_NAME_CHARACTERS} characters")
 
 
 def _check_name(alive: str, host: str) -> None:
-    if not _ALIVE.fullmatch(alive):
-        raise ReleaseError(f"a node cannot be called {alive!r}: letters, digits, - and _ are allowed")
     if not is_host_part(host):
         raise ReleaseError(
-            f"{host!r} is no host part of a long name: an address, or a domain name with a dot"
+            f"{host[:80]!r} is no host part of a long name: an address, or a domain name with a dot"
         )
     if len(alive) + 1 + len(host) > MAX_NAME_CHARACTERS:
         raise ReleaseError(f"the node's name is longer than {MAX_NAME_CHARACTERS} characters")
@@ -179,26 +188,21 @@ def is_host_part(text: str) -> bool:
     return True
 
 
-def _flags(node: str, host: str, port: int | None, environ: Mapping[str, str], *, set_name: bool) -> str:
+def _flags(node: str, port: int, wanted: Wanted, environ: Mapping[str, str], rest: str) -> str:
     """What goes in front of ERL_AFLAGS.
 
-    :param port: None: any.
+    :param rest: what else ERL_AFLAGS holds.
     """
     words = ["-start_epmd false"]
-    if ":" in host and not _has_protocol(environ):
+    others = (environ.get(name, "") for name in ("ERL_FLAGS", "ERL_ZFLAGS", "ELIXIR_ERL_OPTIONS"))
+    given = "\n".join((rest, *others, _COMMENT.sub("", wanted.vm_args)))
+    if ":" in node and not _PROTOCOL.search(given):
         words.append("-proto_dist inet6_tcp")
-    if set_name and port is not None:
-        words.append(f"-name {node}")
-    if port is not None:
+    if not is_helper(environ):
+        if wanted.set_name:
+            words.append(f"-name {node}")
         words.append(f"-kernel inet_dist_listen_min {port} inet_dist_listen_max {port}")
     return " ".join(words)
-
-
-def _has_protocol(environ: Mapping[str, str]) -> bool:
-    """Whether the operator chose how nodes speak: over TLS, for one."""
-    own = _OWN_FLAGS.sub("", environ.get("ERL_AFLAGS", ""), count=1)
-    others = (environ.get(name, "") for name in ("ERL_FLAGS", "ERL_ZFLAGS", "ELIXIR_ERL_OPTIONS"))
-    return any(_PROTOCOL.search(text) for text in (own, *others))
 
 
 def export_lines(plan: Plan) -> str:

@@ -97,12 +97,13 @@ def planned(options: EnvOptions, environ: Mapping[str, str]) -> tuple[Facts, Pla
     :raises ConfigError: whatever is wrong: a release must not start then.
     """
     from epmdless.cli.configuration import find_file, read_config
+    from epmdless.cli.release_files import vm_args
     from epmdless.releases import Wanted, make_plan
 
     resolve = read_config(find_file(options.config_file))[0].resolve
     try:
         facts, host = _asked(options, environ, resolve.host)
-        wanted = Wanted(options.app, options.port, host, facts.address, options.set_name)
+        wanted = Wanted(options.app, options.port, host, facts.address, vm_args(environ), options.set_name)
         return facts, make_plan(resolve.scheme.build(), wanted, environ)
     except ConfigError:
         raise
@@ -114,17 +115,20 @@ def _asked(options: EnvOptions, environ: Mapping[str, str], configured: str | No
     """The facts and the host part."""
     import trio
 
-    from epmdless.platforms.facts import PLATFORMS
+    from epmdless.platforms.facts import FACTS_SECONDS, PLATFORMS
     from epmdless.platforms.gather import full_name, gather
 
     platform = next((known for known in PLATFORMS if known == options.platform), None)
 
     async def ask() -> tuple[Facts, str]:
+        end = trio.current_time() + FACTS_SECONDS
         facts = await gather(platform, environ, address=options.address)
         host = options.host or configured or "address"
         if host == "address":
             return facts, facts.address
-        return facts, await full_name() if host == "fqdn" else host
+        if host == "fqdn":
+            return facts, await full_name(end - trio.current_time())
+        return facts, host
 
     return trio.run(ask)
 

@@ -18,8 +18,9 @@ Platform = Literal["ecs", "kubernetes", "ec2", "fly", "compose", "host"]
 
 PLATFORMS: tuple[Platform, ...] = get_args(Platform)
 
-FACTS_SECONDS = 3.0
-"""For all that is asked together: a release waits for it at each start, and so does each ``bin/app rpc``."""
+FACTS_SECONDS = 2.5
+"""For all that is asked together, so that a command that finds nothing says so within 3 s: a release waits
+for it at each start, and so does each ``bin/app rpc``."""
 
 _LABEL = re.compile(r"[!-~](?:[ -~]{0,510}[!-~])?")
 
@@ -44,33 +45,50 @@ class Facts:
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
+IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
 def checked_address(text: str, source: str) -> str:
     """An address as other hosts can use it, in its usual form.
 
     :param source: who named it, for the error.
-    :raises PlatformError: it is no IP address, or one that only this host has.
+    :raises PlatformError: it is no IP address, or one that other hosts cannot use.
     """
-    try:
-        address = ipaddress.ip_address(text.strip())
-    except ValueError:
-        raise PlatformError(f"{source}: what is there is not an IP address; give --address") from None
+    address = _parse(text, f"{source}: what is there is not an IP address; give --address")
     if is_of_this_host_alone(address):
         raise PlatformError(f"{source}: other hosts cannot reach {address}; give --address")
     return str(address)
 
 
-def is_of_this_host_alone(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+def given_address(text: str) -> str:
+    """The address that the caller gave, in its usual form: loopback too, for nodes of one host.
+
+    :raises PlatformError: it is not the address of any one host.
+    """
+    address = _parse(text, "--address: not an IP address")
+    if _is_no_ones(address):
+        raise PlatformError(f"--address: {address} is no host's address")
+    return str(address)
+
+
+def _parse(text: str, problem: str) -> IpAddress:
+    try:
+        return ipaddress.ip_address(text.strip())
+    except ValueError:
+        raise PlatformError(problem) from None
+
+
+def is_of_this_host_alone(address: IpAddress) -> bool:
     """Whether an address leads another host elsewhere, or nowhere."""
+    return _is_no_ones(address) or address.is_loopback or address.is_link_local
+
+
+def _is_no_ones(address: IpAddress) -> bool:
+    """Whether no host has it, or none can be named by it: an IPv6 address with a zone is one host's word."""
     scoped = isinstance(address, ipaddress.IPv6Address) and (
         address.scope_id is not None or address.ipv4_mapped is not None
     )
-    return (
-        scoped
-        or address.is_loopback
-        or address.is_unspecified
-        or address.is_link_local
-        or address.is_multicast
-    )
+    return scoped or address.is_unspecified or address.is_multicast
 
 
 def plain_labels(found: Mapping[str, str | None]) -> dict[str, str]:

@@ -10,7 +10,7 @@ import trio
 from epmdless.platforms import ec2, ecs, fly, kubernetes
 from epmdless.platforms.default_route import default_address
 from epmdless.platforms.detect import detect
-from epmdless.platforms.facts import FACTS_SECONDS, Facts, Platform, PlatformError, checked_address
+from epmdless.platforms.facts import Facts, Platform, PlatformError, given_address
 
 _ASKED: Mapping[Platform, Callable[[Mapping[str, str]], Awaitable[Facts]]] = {
     "ecs": ecs.facts,
@@ -29,21 +29,21 @@ async def gather(wanted: Platform | None, environ: Mapping[str, str], *, address
     """
     platform = wanted or detect(environ)
     if address is not None:
-        return Facts(platform, checked_address(address, "--address"), "--address")
+        return Facts(platform, given_address(address), "--address")
     ask = _ASKED.get(platform)
     if ask is not None:
         return await ask(environ)
     return Facts(platform, *await default_address())
 
 
-async def full_name() -> str:
+async def full_name(seconds: float) -> str:
     """This host's name with its domain, as ``hostname -f`` finds it.
 
-    :raises PlatformError: it has none, or who should know it does not answer within FACTS_SECONDS.
+    :raises PlatformError: it has none, or who should know it does not answer in so many seconds.
     """
     own = socket.gethostname()
     try:
-        with trio.fail_after(FACTS_SECONDS):
+        with trio.fail_after(max(seconds, 0)):
             found = await trio.to_thread.run_sync(_canonical, own, abandon_on_cancel=True)
     except trio.TooSlowError:
         raise PlatformError("this host's full name: the name service did not answer in time") from None
