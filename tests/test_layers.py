@@ -44,6 +44,7 @@ LAYERS: Mapping[str, int] = {
     "links": 2,
     "hop": 2,
     "net": 2,
+    "supervisor": 2,
     "platforms": 2,
     "epmd": 3,
     "relay": 3,
@@ -76,6 +77,7 @@ SAME_LAYER = {
     ("hop", "links"),  # a link's pace is its hop's
     ("hop", "resolve"),  # far EPMD servers are asked through a hop
     ("net", "log"),
+    ("supervisor", "net"),  # standard descriptors, of which its first may lack some
     ("platforms", "net"),  # the body of an answer by HTTP is read as everywhere
     ("app", "launch"),
     ("cli", "launch"),
