@@ -50,6 +50,7 @@ LAYERS: Mapping[str, int] = {
     "relay": 3,
     "gateway": 3,
     "cluster": 3,
+    "doctor": 4,
     "launch": 4,
     "app": 4,
     "cli": 4,
@@ -80,6 +81,7 @@ SAME_LAYER = {
     ("supervisor", "net"),  # standard descriptors, of which its first may lack some
     ("platforms", "net"),  # the body of an answer by HTTP is read as everywhere
     ("app", "launch"),
+    ("cli", "doctor"),  # the walk is made in the command's own process, and printed from its report
     ("cli", "launch"),
     ("cli", "app"),
     ("__main__", "cli"),

@@ -19,6 +19,7 @@ from epmdless.addresses import environment_port
 from epmdless.cli import ask, configuration, queries, show
 from epmdless.cli.certs import certs
 from epmdless.cli.cluster_commands import cluster
+from epmdless.cli.doctor import doctor
 from epmdless.cli.env import env
 from epmdless.cli.exec import exec_command
 from epmdless.cli.hop import hop
@@ -111,6 +112,7 @@ cli.add_command(cluster)
 cli.add_command(demo)
 cli.add_command(certs)
 cli.add_command(hop)
+cli.add_command(doctor)
 cli.add_command(exec_command)
 cli.add_command(render)
 cli.add_command(env)
