@@ -22,8 +22,8 @@ def fill(template: str, values: Mapping[str, str | int]) -> str:
     filled in is never looked at again: a value that holds a placeholder's text stays as it is.
 
     :param template: the file's name in ``templates``.
-    :param values: all the template asks for, and no more, already checked.
-    :raises TemplateError: a placeholder has no value, or a value no placeholder.
+    :param values: all the template asks for, already checked.
+    :raises TemplateError: a placeholder has no value.
     """
     text = resources.files(__package__).joinpath("templates", template).read_text(encoding="utf-8")
     return fill_text(text, values, template)
@@ -34,10 +34,9 @@ def fill_text(text: str, values: Mapping[str, str | int], source: str) -> str:
 
     :param source: what the text is, for the error.
     """
-    wanted = set(_PLACEHOLDER.findall(text))
-    if wanted != values.keys():
-        different = ", ".join(sorted(wanted ^ values.keys()))
-        raise TemplateError(f"{source}: a placeholder without a value, or a value without one: {different}")
+    missing = set(_PLACEHOLDER.findall(text)) - values.keys()
+    if missing:
+        raise TemplateError(f"{source}: no value for {', '.join(sorted(missing))}")
     return "".join(_filled(line, values, source) for line in text.splitlines(keepends=True))
 
 

@@ -17,6 +17,8 @@ from epmdless.errors import ConfigError
 from epmdless.names import is_transient
 from epmdless.schemes import SuffixScheme
 
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
 MAX_APP_CHARACTERS = 30
 """Also a user's name on Linux (31 of useradd(8)), and with its suffixes of Kubernetes' 63."""
 
@@ -119,13 +121,12 @@ def release(name: str | None, app: str) -> str:
     return wanted
 
 
-def image(name: str | None, app: str) -> str:
-    """Check ``--image``; None: the application's latest."""
-    wanted = f"{app}:latest" if name is None else name
-    if len(wanted) > MAX_IMAGE_CHARACTERS or not _IMAGE.fullmatch(wanted):
-        problem = f"{wanted!r} is not the name of an image, as in registry.internal/shop:1.2"
+def image(name: str) -> str:
+    """Check ``--image``."""
+    if len(name) > MAX_IMAGE_CHARACTERS or not _IMAGE.fullmatch(name):
+        problem = f"{name!r} is not the name of an image, as in registry.internal/shop:1.2"
         raise ConfigError("--image", "", problem)
-    return wanted
+    return name
 
 
 def replicas(count: int) -> int:
@@ -162,7 +163,7 @@ def address(option: str, text: str) -> str:
     return str(found)
 
 
-def networks(option: str, texts: Sequence[str]) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+def networks(option: str, texts: Sequence[str]) -> list[Network]:
     """Check networks: at least one, each once, none of them within another."""
     if not 1 <= len(texts) <= MAX_LIST:
         raise ConfigError(option, "", f"give 1 to {MAX_LIST} networks, as in {option} 10.0.1.0/24")
@@ -174,7 +175,7 @@ def networks(option: str, texts: Sequence[str]) -> list[ipaddress.IPv4Network | 
     return found
 
 
-def _network(option: str, text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+def _network(option: str, text: str) -> Network:
     try:
         found = ipaddress.ip_network(text)
     except ValueError as error:

@@ -1,0 +1,129 @@
+"""Files for hosts: systemd, nftables, and the small ones that nodes read."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+
+from epmdless import __version__
+from epmdless.config import HostPort
+from epmdless.errors import ConfigError
+from epmdless.render.template import fill
+from epmdless.render.values import FarHost, Network, Node
+
+FAMILIES = ((4, "ip"), (6, "ip6"))
+"""nftables' words for the two versions of IP."""
+
+
+def systemd(node: Node, release: str, dns: str | None) -> str:
+    """A script that sets a host up with systemd; the arguments are checked ones of ``values``.
+
+    :param dns: the domain name with the hosts' addresses; None: those of the EC2 auto scaling group.
+    """
+    if dns is None:
+        source = fill("systemd-ec2.toml", {"alive": node.alive})
+        to_do = "the instances' role allows ec2:DescribeInstances; epmdless is installed with its extra, aws"
+    else:
+        source = fill("systemd-dns.toml", {"alive": node.alive, "dns": dns})
+        to_do = f"in DNS, {dns} has the address of each host"
+    own = {
+        "release": release,
+        "to_do": f"#   2. {to_do}",
+        "config": fill("systemd.toml", {"app": node.app, "source": source}),
+    }
+    return fill("systemd.sh", _names(node) | own)
+
+
+def systemd_relay(node: Node, far: Sequence[FarHost], gateway: HostPort | None) -> str:
+    """A script that sets a relay's host up.
+
+    :param gateway: None: the relay dials the far hosts itself.
+    """
+    if gateway is None:
+        to_do = f"in the far subnet, TCP 4369 and {node.port} are open to this host"
+        hop = ""
+    else:
+        files = "relay.crt, relay.key (its owner: epmdless), ca.crt"
+        to_do = f"in /etc/epmdless/tls: {files}; {gateway} is open to this host"
+        hop = fill("relay-hop.toml", {"gateway": str(gateway)})
+    routes = "\n".join(_route(node, each, is_hop=gateway is not None) for each in far)
+    config = fill("relay.toml", {"hop": hop, "routes": routes})
+    own = {
+        "config": config,
+        "to_do": f"#   3. {to_do}",
+        "stand_ins": ", ".join(each.stand_in for each in far),
+    }
+    return fill("systemd-relay.sh", _names(node) | own)
+
+
+def nftables(node: Node, near: Sequence[Network]) -> str:
+    """Rules for a host with nodes.
+
+    :param near: whose hosts may look up and connect.
+    """
+    accept = []
+    for version, family in FAMILIES:
+        sources = [str(each) for each in near if each.version == version]
+        if sources:
+            accept.append(f"{family} saddr {_set(sources)} accept")
+    return fill("nftables.nft", _names(node) | {"accept": "\n".join(accept)})
+
+
+def nftables_relay(node: Node, near: Sequence[Network], far: Sequence[FarHost]) -> str:
+    """Rules for a relay's host."""
+    accept = []
+    for version, family in FAMILIES:
+        sources = [str(each) for each in near if each.version == version]
+        own = [each.stand_in for each in far if ipaddress.ip_address(each.stand_in).version == version]
+        if sources and own:
+            accept.append(f"{family} saddr {_set(sources)} {family} daddr {_set(own)} accept")
+    if not accept:
+        raise ConfigError("--far", "", "no stand-in address is of the IP version of a network of --from")
+    return fill("nftables-relay.nft", _names(node) | {"accept": "\n".join(accept)})
+
+
+def vm_args(node: Node) -> str:
+    """Flags of the BEAM."""
+    return fill("vm.args", _names(node))
+
+
+def env_sh(node: Node) -> str:
+    """The ``env.sh`` of a release."""
+    return fill("env.sh", _names(node))
+
+
+def inetrc(node: Node, far: Sequence[FarHost]) -> str:
+    """How near nodes resolve the far hosts: to the relay's addresses."""
+    hosts = "\n".join(f'{{host, {_erlang(each.stand_in)}, ["{each.host}"]}}.' for each in far)
+    first = ipaddress.ip_address(far[0].stand_in)
+    own = {
+        "hosts": hosts,
+        "first_host": far[0].host,
+        "first_family": "inet" if first.version == 4 else "inet6",
+    }
+    return fill("inetrc", _names(node) | own)
+
+
+def _names(node: Node) -> dict[str, str | int]:
+    return {"version": __version__, "app": node.app, "alive": node.alive, "port": node.port}
+
+
+def _route(node: Node, far: FarHost, *, is_hop: bool) -> str:
+    lines = [f'dial   = "{far.dial}"'] if far.dial != far.host else []
+    if is_hop:
+        lines.append('via    = "far"')
+    own = {"host": far.host, "stand_in": far.stand_in, "way": "\n".join(lines)}
+    return fill("relay-route.toml", _names(node) | own)
+
+
+def _set(members: Sequence[str]) -> str:
+    return f"{{ {', '.join(members)} }}"
+
+
+def _erlang(address: str) -> str:
+    """An address as Erlang writes it: a tuple of bytes, or of 16-bit words."""
+    found = ipaddress.ip_address(address)
+    size = 1 if found.version == 4 else 2
+    packed = found.packed
+    parts = [int.from_bytes(packed[at : at + size]) for at in range(0, len(packed), size)]
+    return f"{{{','.join(map(str, parts))}}}"

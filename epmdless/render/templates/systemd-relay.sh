@@ -1,0 +1,32 @@
+#!/bin/sh
+# epmdless with systemd as a relay between two subnets: near nodes dial its addresses, and mean the far hosts.
+# Rendered by epmdless @version@. To do, on the relay's host:
+#   1. epmdless in /opt/epmdless, its two units in /etc/systemd/system (README: "With systemd")
+#   2. the stand-in addresses are this host's (EC2: secondary private addresses): @stand_ins@
+@to_do@
+#   4. as root: sh THIS-FILE
+# Near nodes: epmdless render inetrc; this host's firewall: epmdless render nftables --relay
+# Look:  epmdless links --watch; journalctl -u epmdless
+set -eu
+umask 022
+
+id epmdless >/dev/null 2>&1 || useradd --system --shell /usr/sbin/nologin epmdless
+mkdir -p /etc/epmdless /etc/systemd/system/epmdless.service.d
+cat >/etc/epmdless/epmdless.toml <<'END'
+@config@
+END
+
+cat >/etc/systemd/system/epmdless.service.d/relay.conf <<'END'
+[Unit]
+# A stand-in address that is not there yet would be a mistake.
+Wants=network-online.target
+After=network-online.target
+
+[Service]
+# A user that can own the key.
+User=epmdless
+END
+
+systemctl daemon-reload
+systemctl enable --now epmdless.socket epmdless.service
+systemctl restart epmdless.service
