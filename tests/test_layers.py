@@ -2,7 +2,7 @@
 
 ```
 L4  cli ─► app                      builds everything, one nursery; signals, reload, stop
-L3  epmd  relay  gateway  cluster   never import each other; app hands them what they share
+L3  epmd relay gateway cluster publish    never import each other; app hands them what they share
 L2  resolve          net            trio lives from here up; dnspython only in resolve/srv, resolve/dns
 L1  wire  schemes  registry  policy  config  metrics      pure: no trio, sockets, clock, logging
 L0  names  addresses  errors                               standard library only
@@ -50,6 +50,7 @@ LAYERS: Mapping[str, int] = {
     "relay": 3,
     "gateway": 3,
     "cluster": 3,
+    "publish": 3,
     "doctor": 4,
     "launch": 4,
     "app": 4,

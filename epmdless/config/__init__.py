@@ -15,7 +15,7 @@ from epmdless.config.cluster import (
 )
 from epmdless.config.gateway import AllowSection, GatewaySection, GatewayTlsSection
 from epmdless.config.hop import HopSection, HopTlsSection
-from epmdless.config.publish import ALL_NODES, PublishSection, ServiceSection
+from epmdless.config.publish import ALL_NODES, PublishSection, ServiceSection, is_service
 from epmdless.config.relay import ControlSection, RelaySection, RuleSection, TransparentSection
 from epmdless.config.route import RouteResolver, RouteSection
 from epmdless.config.sections import (
@@ -115,6 +115,7 @@ __all__ = [
     "SuffixSection",
     "TransparentSection",
     "decode",
+    "is_service",
     "listen_plan",
     "to_plain",
 ]

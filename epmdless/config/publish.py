@@ -40,6 +40,11 @@ _SERVICE = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,60}[a-z0-9])?")
 """A label of a domain name with its underscore in front: 63 bytes (RFC 1035 §2.3.4, RFC 2782)."""
 
 
+def is_service(text: str) -> bool:
+    """Whether a service can be called so."""
+    return _SERVICE.fullmatch(text) is not None
+
+
 class ServiceSection(Section, frozen=True):
     """``[publish.service.NAME]``: a logical name, and the nodes that are found by it."""
 
@@ -121,7 +126,7 @@ class PublishSection(Section, frozen=True):
         if len(self.service) > MAX_SERVICES:
             raise SectionError("service", f"{len(self.service)} are more than {MAX_SERVICES}")
         for name in self.service:
-            if not _SERVICE.fullmatch(name):
+            if not is_service(name):
                 allowed = "1 to 62 of a-z, 0-9 and `-`, which neither begins nor ends it"
                 raise SectionError("service", f"{name!r} is no name for a service: {allowed}")
             if name == ALL_NODES:

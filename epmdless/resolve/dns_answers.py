@@ -1,4 +1,4 @@
-"""Long answers of DNS, read with less work than dnspython takes for them.
+"""Long answers of DNS, read with less work than dnspython takes for them; those to our own updates too.
 
 dnspython makes several objects of each record, 30 to 50 µs: a whole TCP answer, 64 KiB of A records, holds
 everything else up for a tenth of a second. What is read here are the records of one type that answer the
@@ -46,12 +46,14 @@ class LongAnswer(NamedTuple):
 
     :ivar addresses: of A and AAAA records, where those were asked for.
     :ivar services: of SRV records, where those were asked for.
+    :ivar texts: of TXT records, where those were asked for: the data of each, as it came.
     :ivar ttl: in seconds, the lowest on the way.
     """
 
     addresses: tuple[str, ...]
     services: tuple[SrvRecord, ...]
     ttl: float
+    texts: tuple[bytes, ...] = ()
 
 
 def count_answers(wire: bytes) -> int:
@@ -62,11 +64,23 @@ def count_answers(wire: bytes) -> int:
 def read_long_answer(wire: bytes, rdtype: int) -> LongAnswer:
     """Read a message that answers one question.
 
-    :param rdtype: A, AAAA or SRV.
+    :param rdtype: A, AAAA, SRV or TXT.
     :raises RemoteProtocolError: it is not as it must be.
     """
     try:
         return _Message(wire, rdtype).answer()
+    except (IndexError, struct.error):
+        raise RemoteProtocolError("short", "a DNS message ends early") from None
+
+
+def skip_to_last(wire: bytes) -> tuple[int, int]:
+    """Where the last record of a message begins, and its type; a signature is there (RFC 8945 §5.1).
+
+    :returns: type 0 for a message without records.
+    :raises RemoteProtocolError: it is not as it must be.
+    """
+    try:
+        return _Message(wire, 0).last()
     except (IndexError, struct.error):
         raise RemoteProtocolError("short", "a DNS message ends early") from None
 
@@ -100,7 +114,30 @@ class _Message:
         ttl = min([ttl, *(each[0] for each in records)])
         if self._rdtype == dns.rdatatype.SRV:
             return LongAnswer((), tuple(self._service(at, length) for _, at, length in records), ttl)
+        if self._rdtype == dns.rdatatype.TXT:
+            return LongAnswer((), (), ttl, tuple(self._wire[at : at + length] for _, at, length in records))
         return LongAnswer(tuple(self._address(self._rdtype, at, n) for _, at, n in records), (), ttl)
+
+    def last(self) -> tuple[int, int]:
+        _, _, questions, *counts = _HEADER.unpack_from(self._wire)
+        at = start = _HEADER.size
+        rdtype = 0
+        for _ in range(questions):
+            at = self._behind_name(at) + _QUESTION.size
+        for _ in range(sum(counts)):
+            start, at = at, self._behind_name(at)
+            rdtype, _, _, length = _RECORD.unpack_from(self._wire, at)
+            at += _RECORD.size + length
+        if at != len(self._wire):
+            raise RemoteProtocolError("trailing", "bytes after a DNS message, or too few")
+        return start, rdtype
+
+    def _behind_name(self, at: int) -> int:
+        while length := self._wire[at]:
+            if length >= POINTER:
+                return at + 2
+            at += 1 + length
+        return at + 1
 
     def _skip(self, at: int, count: int, *, is_answer: bool = False, is_additional: bool = False) -> int:
         """Go through a section, note what is needed of it, and return where it ends."""

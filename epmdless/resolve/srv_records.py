@@ -65,10 +65,11 @@ def _expand(template: str, alive: str, host: str) -> str | None:
     if any(field not in fields for field in _FIELD.findall(template)):
         return None
     question = _FIELD.sub(lambda match: fields[match[1]], template).rstrip(".").lower()
-    return question if _is_domain(question) else None
+    return question if is_domain(question) else None
 
 
-def _is_domain(text: str) -> bool:
+def is_domain(text: str) -> bool:
+    """Whether the text is a domain name of letters, digits, hyphens and underscores, without its last dot."""
     return (
         len(text) <= MAX_DOMAIN
         and _LABELS.fullmatch(text) is not None

@@ -1,0 +1,375 @@
+"""The task that keeps a zone as it should be: who registers is published, who leaves is withdrawn.
+
+Nothing that registers or asks ever waits for it. It looks at the registry a few times a second; what changed
+meanwhile goes into one update.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import trio
+
+from epmdless import metrics
+from epmdless.config import ALL_NODES
+from epmdless.log import Log
+from epmdless.metrics import Metrics
+from epmdless.net.faults import note_fault
+from epmdless.publish.lease import Lease
+from epmdless.publish.prepared import Prepared
+from epmdless.publish.progress import SHORTEST_PAUSE, Progress
+from epmdless.publish.records import Choice, choose
+from epmdless.publish.zone import Found, Zone
+from epmdless.registry import Registration, Registry
+from epmdless.resolve.dns_records import Record
+from epmdless.resolve.dns_update import Connect, UpdateError, connect
+
+LOOK_SECONDS = 0.25
+"""Between two looks at who is registered: what changes in that time is written at once."""
+
+WITHDRAW_SECONDS = 3.0
+"""For taking everything out at the end. A service manager gives a process more; what is left is swept by
+others when its lease is over."""
+
+WORK_AT_ONCE = 50
+"""Registrations, or nodes, that are looked at before others have a turn: at most 2 ms."""
+
+MAX_FORMER = 8
+"""Zones of earlier configurations from which something is still to be taken out."""
+
+SHOWN_LEFT_OUT = 100
+"""Nodes that a view names with the reason why they are not published; it counts all."""
+
+
+@dataclass
+class _Former:
+    """A zone of an earlier configuration, until nothing of ours is in it."""
+
+    zone: Zone
+    failures: int = 0
+    retry_at: float = float("-inf")
+    give_up_at: float | None = None
+
+
+class ZoneKeeper:
+    """Publishes the registrations of this process.
+
+    :param registry: gives the registry; it may change.
+    :param clock: seconds since 1970.
+    :param chance: a number in [0, 1).
+    """
+
+    def __init__(
+        self,
+        counts: Metrics,
+        log: Log,
+        registry: Callable[[], Registry],
+        *,
+        clock: Callable[[], float] = time.time,
+        chance: Callable[[], float] = random.random,
+        connect: Connect = connect,
+    ) -> None:
+        self.log = log
+        self._counts = counts
+        self._registry = registry
+        self._clock = clock
+        self._chance = chance
+        self._connect = connect
+        self._zone: Zone | None = None
+        self._progress = self._new_progress("", 0)
+        self._former: list[_Former] = []
+        self._changed = trio.Event()
+        self._turn_scope: trio.CancelScope | None = None
+        self._lock = trio.Lock()
+        self._is_withdrawing = False
+        self._forget()
+
+    def _forget(self) -> None:
+        """What was known of a zone is of no use for another one."""
+        self._has_looked = False
+        self._twin: str | None = None
+        self._seen = -1
+        self._verdicts: dict[tuple[str, int], Lease | str | None] = {}
+        self._choice = Choice({}, {})
+        self._leases: dict[str, Lease] = {}
+        self._records: dict[str, list[Record]] = {}
+
+    def take_on(self, prepared: Prepared | None) -> None:
+        """Make a configuration the running one; what it does not want any more is withdrawn.
+
+        :param prepared: None: nothing is to be published.
+        """
+        before = self._zone
+        if before is not None and before.prepared == prepared:
+            return
+        if self._turn_scope is not None:
+            self._turn_scope.cancel()
+        if before is not None and (prepared is None or prepared.terms.zone != before.name):
+            self._leave(before)
+        if prepared is not None:
+            self._go_to(prepared)
+        self._show_gauges()
+        self._changed.set()
+
+    def _leave(self, zone: Zone) -> None:
+        self._former = [*self._former, _Former(zone)][-MAX_FORMER:]
+        self._zone = None
+        self._forget()
+
+    def _go_to(self, prepared: Prepared) -> None:
+        if self._zone is None:
+            again = [each for each in self._former if each.zone.name == prepared.terms.zone]
+            self._former = [each for each in self._former if each not in again]
+            self._zone = again[0].zone if again else self._new_zone(prepared)
+            self._progress = self._new_progress(prepared.terms.zone, prepared.lease)
+        elif prepared.terms.target != self._zone.prepared.terms.target:
+            self._has_looked = False
+        self._zone.take_on(prepared)
+        self._progress.hurry(prepared.lease)
+        self._verdicts.clear()
+        self._twin = None
+
+    def _new_zone(self, prepared: Prepared) -> Zone:
+        return Zone(prepared, self._counts, clock=self._clock, connect=self._connect)
+
+    def _new_progress(self, zone: str, lease: float) -> Progress:
+        return Progress(lambda: self.log, zone, lease, self._chance)
+
+    async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Publish until cancelled; nothing is withdrawn by that, see `withdraw`."""
+        task_status.started()
+        while True:
+            self._changed = trio.Event()
+            await self._turn()
+            is_idle = self._zone is None and not self._former
+            with trio.move_on_after(float("inf") if is_idle else LOOK_SECONDS):
+                await self._changed.wait()
+
+    async def withdraw(self) -> None:
+        """Take everything out, in `WITHDRAW_SECONDS` at most; nothing is published after that."""
+        self._is_withdrawing = True
+        if self._turn_scope is not None:
+            self._turn_scope.cancel()
+        zones = [former.zone for former in self._former] + ([self._zone] if self._zone else [])
+        zones = [zone for zone in zones if not zone.ledger.is_empty]
+        with trio.move_on_after(WITHDRAW_SECONDS) as scope:
+            async with self._lock, trio.open_nursery() as nursery:
+                for zone in zones:
+                    nursery.start_soon(self._take_out, zone)
+        if scope.cancelled_caught:
+            self.log.warning("not all is withdrawn", reason="timeout", within=WITHDRAW_SECONDS)
+
+    async def _take_out(self, zone: Zone) -> None:
+        try:
+            await zone.bring({})
+        except UpdateError as error:
+            self._note_remains(zone, error)
+        else:
+            self.log.info("withdrawn", zone=zone.name)
+        finally:
+            zone.close()
+
+    def view(self) -> dict[str, Any] | None:
+        """What is published, in terms of JSON; None where nothing is to be."""
+        if self._zone is None:
+            return None
+        view = self._progress.view(trio.current_time())
+        if self._is_withdrawing:
+            view["state"] = "withdrawing"
+        terms = self._zone.prepared.terms
+        return {
+            "zone": terms.zone,
+            "servers": [str(server) for server in self._zone.prepared.servers],
+            "target": terms.target,
+            "addresses": list(terms.addresses),
+            **view,
+            "records": len(self._zone.ledger),
+            "twin": self._twin,
+            **self._nodes_view(),
+        }
+
+    def _nodes_view(self) -> dict[str, Any]:
+        leases, left_out = self._choice
+        nodes = [
+            {
+                "name": lease.node,
+                "port": lease.port,
+                "services": [ALL_NODES, *lease.services],
+                "published": self._is_published(lease.node),
+            }
+            for lease in leases.values()
+        ]
+        shown = sorted(left_out)[:SHOWN_LEFT_OUT]
+        return {
+            "nodes": nodes,
+            "left_out": [{"name": name, "reason": left_out[name]} for name in shown],
+            "left_out_count": len(left_out),
+        }
+
+    # What runs.
+
+    async def _turn(self) -> None:
+        """One look, and what it brings."""
+        async with self._lock:
+            with trio.CancelScope() as self._turn_scope:
+                await self._attempt()
+                for former in tuple(self._former):
+                    await self._clear(former)
+            self._turn_scope = None
+
+    async def _attempt(self) -> None:
+        zone, progress, registry = self._zone, self._progress, self._registry()
+        if zone is None or self._is_withdrawing:
+            return
+        is_changed = registry.changes != self._seen
+        if not progress.is_due(trio.current_time(), is_changed=is_changed):
+            return
+        self._seen = registry.changes
+        try:
+            await self._publish(zone, registry)
+        except UpdateError as error:
+            progress.failed(error, trio.current_time())
+        except Exception as error:  # noqa: BLE001 - a fault of ours must not end what else is served
+            note_fault(self._counts, self.log, error)
+            progress.failed(UpdateError("failed", "internal error"), trio.current_time())
+        else:
+            progress.succeeded(trio.current_time(), len(self._choice.leases))
+        finally:
+            zone.close()
+
+    async def _publish(self, zone: Zone, registry: Registry) -> None:
+        """Bring the zone up to date, and all of it where that is due; raises UpdateError."""
+        is_refresh = trio.current_time() >= self._progress.refresh_at
+        self._choice = await self._choose(registry)
+        self._lease(zone.prepared.lease, is_refresh=is_refresh)
+        failure = await self._look(zone) if is_refresh else None
+        wanted = await self._wanted(zone)
+        if is_refresh:
+            zone.ledger.doubt()
+        await zone.bring(wanted)
+        if failure is not None:
+            raise failure
+        if is_refresh:
+            await self._sweep(zone, wanted)
+            self._progress.refreshed(trio.current_time())
+
+    async def _choose(self, registry: Registry) -> Choice:
+        assert self._zone is not None
+        terms = self._zone.prepared.terms
+        verdicts: dict[tuple[str, int], Lease | str | None] = {}
+        oldest_first: list[Registration] = list(registry)[::-1]
+        for number, registration in enumerate(oldest_first, 1):
+            key = registration.node.name, registration.node.port
+            verdicts[key] = self._verdicts[key] if key in self._verdicts else terms.judge(*key)
+            if number % WORK_AT_ONCE == 0:
+                await trio.lowlevel.checkpoint()
+        self._verdicts = verdicts
+        return choose(((alive, verdict) for (alive, _), verdict in verdicts.items()), terms.host)
+
+    def _lease(self, seconds: float, *, is_refresh: bool) -> None:
+        """Set until when each node counts. While refreshing fails, one time serves several attempts: each
+        may have reached the zone, and is remembered."""
+        until = math.ceil(self._clock() + seconds)
+        leases = {}
+        for node, chosen in self._choice.leases.items():
+            before = self._leases.get(node)
+            is_kept = before is not None and (not is_refresh or abs(until - before.until) <= seconds / 6)
+            leases[node] = replace(chosen, until=before.until if is_kept and before else until)
+        self._leases = leases
+
+    async def _look(self, zone: Zone) -> UpdateError | None:
+        """Take what is ours of what is in the zone; returns the error by which that failed."""
+        try:
+            found = await zone.look()
+        except UpdateError as error:
+            return error
+        for each in found:
+            if each.lease.target == zone.prepared.terms.target and not zone.is_known(each):
+                self._take_own(zone, each)
+        self._has_looked = True
+        return None
+
+    def _take_own(self, zone: Zone, found: Found) -> None:
+        """What bears our target: an earlier life's, our own, or, if we live for a while already, that of
+        another host which calls itself as we do. That one's is left alone, or two would fight for ever."""
+        if not self._has_looked or found.lease.node in self._leases:
+            zone.adopt(found)
+        elif self._twin is None and not found.lease.is_over(self._clock()):
+            self._twin = found.lease.node
+            target = zone.prepared.terms.target
+            self.log.warning(
+                "another host publishes nodes under our target", target=target, node=found.lease.node
+            )
+
+    async def _wanted(self, zone: Zone) -> dict[Record, str]:
+        wanted: dict[Record, str] = {}
+        self._records = {}
+        for number, (node, lease) in enumerate(self._leases.items(), 1):
+            records = zone.records(lease)
+            self._records[node] = records
+            for record in records:
+                wanted.setdefault(record, node)
+            if number % WORK_AT_ONCE == 0:
+                await trio.lowlevel.checkpoint()
+        return wanted
+
+    async def _sweep(self, zone: Zone, wanted: dict[Record, str]) -> None:
+        swept = await zone.sweep(wanted)
+        for _ in swept:
+            self._counts.count(metrics.PUBLISH_SWEPT)
+        if swept:
+            self.log.info("records of dead hosts removed", zone=zone.name, nodes=len(swept), first=swept[0])
+
+    async def _clear(self, former: _Former) -> None:
+        """Take everything out of a zone that is not ours to write to any more."""
+        now = trio.current_time()
+        if former.give_up_at is None:
+            former.give_up_at = now + former.zone.prepared.lease
+        if former.retry_at > now or self._is_withdrawing:
+            return
+        try:
+            await former.zone.bring({})
+        except UpdateError as error:
+            former.retry_at = now + SHORTEST_PAUSE * 2**former.failures
+            former.failures += 1
+            if now < former.give_up_at:
+                return
+            self._note_remains(former.zone, error)
+        finally:
+            former.zone.close()
+        self._former.remove(former)
+
+    def _note_remains(self, zone: Zone, error: UpdateError) -> None:
+        self.log.warning("not all is withdrawn", zone=zone.name, reason=error.reason, detail=str(error))
+
+    # What can be seen.
+
+    def _is_published(self, node: str) -> bool:
+        records = self._records.get(node)
+        return records is not None and self._zone is not None and self._zone.ledger.is_certain(records)
+
+    def _show_gauges(self) -> None:
+        states = {
+            "published": lambda: sum(map(self._is_published, self._choice.leases)),
+            "pending": lambda: sum(not self._is_published(node) for node in self._choice.leases),
+            "left_out": lambda: len(self._choice.left_out),
+        }
+        if self._zone is None:
+            for state in states:
+                self._counts.forget(metrics.PUBLISH_NODES, (state,))
+            self._counts.forget(metrics.PUBLISH_RECORDS, ())
+            self._counts.forget(metrics.PUBLISH_AGE, ())
+            return
+        for state, read in states.items():
+            self._counts.gauge(metrics.PUBLISH_NODES, read, (state,))
+        self._counts.gauge(metrics.PUBLISH_RECORDS, lambda: len(self._zone.ledger) if self._zone else 0)
+        self._counts.gauge(metrics.PUBLISH_AGE, self._age)
+
+    def _age(self) -> float:
+        last = self._progress.last_success
+        return float("inf") if last is None else trio.current_time() - last

@@ -1,0 +1,129 @@
+"""A configuration of publishing with all that belongs to it."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from epmdless.addresses import Endpoint
+from epmdless.config import PublishSection
+from epmdless.errors import ConfigError
+from epmdless.names import is_node_name
+from epmdless.policy import plain_address
+from epmdless.publish.records import Terms
+from epmdless.resolve.dns_records import domain, is_under
+from epmdless.resolve.srv_records import is_domain
+from epmdless.rules import Glob
+
+if TYPE_CHECKING:
+    from epmdless.resolve.dns_tsig import TsigKey
+
+ELSEWHERE = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))
+"""Addresses for documentation (RFC 5737, RFC 3849): nothing is ever sent to them."""
+
+DISCARD_PORT = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A configuration of publishing that was checked, and is not in force yet.
+
+    :ivar key: None: updates are not signed.
+    :ivar ttl: of records, in seconds.
+    :ivar lease: seconds for which records count.
+    :ivar timeout: seconds for one update at one server.
+    """
+
+    terms: Terms
+    servers: tuple[Endpoint, ...]
+    key: TsigKey | None
+    ttl: int
+    lease: float
+    timeout: float
+
+
+def prepare(section: PublishSection | None, own_host: str, file: str) -> Prepared | None:
+    """Load what a configuration names. Blocks as long as reading a small file takes.
+
+    :param own_host: the host part of this host's node names.
+    :param file: the configuration's file, for errors.
+    :returns: None where there is no section, and so nothing to do.
+    :raises ConfigError: the key cannot be read, or no target or address can be made of what is known.
+    """
+    if section is None:
+        return None
+    # dnspython is a third of the memory of a server that asks no DNS: it is imported where it is used.
+    from epmdless.publish.key_file import read_key
+    from epmdless.resolve.dns_client import DNS_PORT
+
+    key = None if section.key_file is None else read_key(section.key_file, "publish.key_file")
+    return Prepared(
+        _terms(section, own_host, file),
+        tuple(server.endpoint(DNS_PORT) for server in section.servers),
+        key,
+        int(section.ttl),
+        section.lease,
+        section.timeout,
+    )
+
+
+def _terms(section: PublishSection, own_host: str, file: str) -> Terms:
+    zone = section.zone.lower().removesuffix(".")
+    if not is_node_name(f"a@{own_host}"):
+        raise ConfigError(file, "resolve.host", f"{own_host!r} is no host part of a node's name")
+    target = _target(section, own_host, zone, file)
+    addresses: tuple[str, ...] = ()
+    if is_under(target, zone):
+        given = tuple(str(plain_address(str(address))) for address in section.addresses)
+        addresses = given or (_own_address(own_host, file),)
+    elif section.addresses:
+        problem = f"has no effect: the target {target} is not in the zone {zone}"
+        raise ConfigError(file, "publish.addresses", problem)
+    return Terms(
+        zone,
+        own_host,
+        target,
+        addresses,
+        tuple(map(Glob, section.nodes)),
+        tuple((name, tuple(map(Glob, each.nodes))) for name, each in section.service.items()),
+    )
+
+
+def _target(section: PublishSection, own_host: str, zone: str, file: str) -> str:
+    """The configuration's; or the host part: an address, or a name without a dot, as a name in the zone."""
+    if section.target is not None:
+        target = section.target
+    elif (address := _as_address(own_host)) is not None:
+        target = f"{address.replace('.', '-').replace(':', '-')}.{zone}"
+    else:
+        target = own_host if "." in own_host.removesuffix(".") else f"{own_host}.{zone}"
+    target = target.lower().removesuffix(".")
+    try:
+        domain(target)
+    except ValueError:
+        target = ""
+    if not is_domain(target) or target == zone:
+        raise ConfigError(file, "publish.target", f"{own_host!r} makes no domain name: name the target")
+    return target
+
+
+def _own_address(own_host: str, file: str) -> str:
+    """The host part where that is an address, or the address from which the default route leads."""
+    own = _as_address(own_host)
+    if own is not None:
+        return own
+    for family, elsewhere in ELSEWHERE:
+        with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((elsewhere, DISCARD_PORT))  # a route is looked up, and nothing sent
+            return str(probe.getsockname()[0]).partition("%")[0]
+    problem = "missing, and there is no default route to tell it: which addresses has the target?"
+    raise ConfigError(file, "publish.addresses", problem)
+
+
+def _as_address(text: str) -> str | None:
+    try:
+        return str(plain_address(text))
+    except ValueError:
+        return None

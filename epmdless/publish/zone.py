@@ -1,0 +1,207 @@
+"""A zone that is written to: what of it is ours, and what dead hosts left there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import trio
+
+from epmdless import metrics
+from epmdless.config import ALL_NODES
+from epmdless.errors import RemoteProtocolError
+from epmdless.metrics import Metrics
+from epmdless.publish.lease import Lease, read_lease_untrusted
+from epmdless.publish.ledger import Ledger
+from epmdless.publish.prepared import Prepared
+from epmdless.publish.records import records_of, service_owner
+from epmdless.resolve.dns_records import Record, RecordType, strings_of
+from epmdless.resolve.dns_tsig import FUDGE
+from epmdless.resolve.dns_update import Connect, Update, UpdateError, Updater, connect
+
+MAX_SWEPT = 20
+"""Nodes that one update takes out: their records and all leases of the zone are to fit a message."""
+
+LONG_OVER = 2.0 * FUDGE
+"""Seconds after its end when a lease is over whatever the clocks are: nobody signs updates whose clock is
+further off the server's than half of that."""
+
+READ_AT_ONCE = 200
+"""Leases that are read before others have a turn: 2 ms."""
+
+
+class Found(NamedTuple):
+    """A lease in the zone, and its record's data as they were read."""
+
+    rdata: bytes
+    lease: Lease
+
+
+class Zone:
+    """What we know of a zone, and how it is changed.
+
+    :ivar ledger: what is ours.
+    :ivar prepared: the terms on which it is written to; may be changed, but for the zone's name.
+    """
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        counts: Metrics,
+        *,
+        clock: Callable[[], float] = time.time,
+        connect: Connect = connect,
+    ) -> None:
+        self.prepared = prepared
+        self.ledger = Ledger()
+        self._counts = counts
+        self._clock = clock
+        self._connect = connect
+        self._updater = self._make_updater()
+        self._first_seen: dict[bytes, float] = {}
+        self._texts: tuple[bytes, ...] = ()
+        self._found: list[Found] = []
+
+    @property
+    def name(self) -> str:
+        """Of the zone, in lower case, without its last dot."""
+        return self.prepared.terms.zone
+
+    def take_on(self, prepared: Prepared) -> None:
+        """Go on with other terms, of the same zone."""
+        self.close()
+        self.prepared = prepared
+        self._updater = self._make_updater()
+
+    def _make_updater(self) -> Updater:
+        prepared = self.prepared
+        return Updater(
+            prepared.terms.zone,
+            prepared.servers,
+            prepared.key,
+            ttl=prepared.ttl,
+            timeout=prepared.timeout,
+            connect=self._connect,
+            clock=self._clock,
+        )
+
+    def close(self) -> None:
+        """Close the connection to the server, if there is one."""
+        self._updater.close()
+
+    async def bring(self, wanted: Mapping[Record, str]) -> None:
+        """Have the zone hold all these, and nothing else that is ours.
+
+        :param wanted: records, and the nodes that they belong to.
+        :raises UpdateError: part of it is not done, or may not be.
+        """
+        for update in self.ledger.updates(wanted):
+            self.ledger.sending(update, wanted)
+            await self._update(update)
+            self.ledger.done(update)
+            await trio.lowlevel.checkpoint()
+
+    async def look(self) -> Sequence[Found]:
+        """Read all leases in the zone; raises UpdateError."""
+        texts = await self._updater.ask_txt(service_owner(ALL_NODES, self.name))
+        found = []
+        for number, rdata in enumerate(texts):
+            lease = _read(rdata)
+            if lease is not None:
+                found.append(Found(rdata, lease))
+            if number % READ_AT_ONCE == READ_AT_ONCE - 1:
+                await trio.lowlevel.checkpoint()
+        now = trio.current_time()
+        self._first_seen = {each.rdata: self._first_seen.get(each.rdata, now) for each in found}
+        self._texts = texts
+        self._found = found
+        return found
+
+    async def sweep(self, wanted: Mapping[Record, str]) -> list[str]:
+        """Take out what dead hosts left, of what the last look found; our own is not among it.
+
+        :param wanted: our records.
+        :returns: the names of the nodes that were taken out. Where the zone has changed since the look, so
+            that one of them could live again, nothing is: the next look finds it.
+        :raises UpdateError: part of it is not done, or may not be.
+        """
+        dead = [each for each in self._found if self._is_dead(each)]
+        if not dead:
+            return []
+        gone = {each.rdata for each in dead}
+        spared = set(wanted)
+        for each in self._found:
+            if each.rdata not in gone:
+                spared |= self._records(each)
+        swept = []
+        for start in range(0, len(dead), MAX_SWEPT):
+            portion = dead[start : start + MAX_SWEPT]
+            try:
+                await self._update(self._sweeping(portion, spared))
+            except UpdateError as error:
+                if error.reason == "changed":
+                    break
+                raise
+            taken = {each.rdata for each in portion}
+            self._texts = tuple(rdata for rdata in self._texts if rdata not in taken)
+            self._found = [each for each in self._found if each.rdata not in taken]
+            swept += [each.lease.node for each in portion]
+        return swept
+
+    def records(self, lease: Lease) -> list[Record]:
+        """The records of one of our nodes."""
+        return list(records_of(lease, self.name))
+
+    def adopt(self, found: Found) -> None:
+        """What was found is ours: of an earlier life, or of an update whose answer did not come."""
+        self.ledger.adopt(self._records(found), found.lease.node)
+
+    def is_known(self, found: Found) -> bool:
+        """Whether what was found is of our own making."""
+        return Record(service_owner(ALL_NODES, self.name), RecordType.TXT, found.rdata) in self.ledger
+
+    def _is_dead(self, found: Found) -> bool:
+        """Whether a lease is over, and its host dead rather than our clock ahead: it had the time to refresh
+        it since we first saw it, as hosts that have the same `lease` do three times in that."""
+        now = self._clock()
+        if self.is_known(found) or not found.lease.is_over(now):
+            return False
+        seen_for = trio.current_time() - self._first_seen[found.rdata]
+        return found.lease.is_over(now, LONG_OVER) or seen_for >= self.prepared.lease / 2
+
+    def _sweeping(self, dead: Sequence[Found], spared: set[Record]) -> Update:
+        owner = service_owner(ALL_NODES, self.name)
+        delete: dict[Record, None] = {}
+        for each in dead:
+            delete |= dict.fromkeys(self._records(each) - spared)
+        return Update(
+            delete=list(delete), exactly=[Record(owner, RecordType.TXT, rdata) for rdata in self._texts]
+        )
+
+    def _records(self, found: Found) -> set[Record]:
+        """The records of a lease that was read; its TXT records as they are, since they may say more than we
+        know."""
+        try:
+            records = list(records_of(found.lease, self.name))
+        except ValueError:  # names that DNS cannot hold together: nobody has published those
+            records = [Record(service_owner(ALL_NODES, self.name), RecordType.TXT, b"")]
+        return {
+            record._replace(rdata=found.rdata) if record.rdtype == RecordType.TXT else record
+            for record in records
+        }
+
+    async def _update(self, update: Update) -> None:
+        try:
+            await self._updater.update(update)
+        except UpdateError as error:
+            self._counts.count(metrics.PUBLISH_UPDATES, error.reason)
+            raise
+        self._counts.count(metrics.PUBLISH_UPDATES, "done")
+
+
+def _read(rdata: bytes) -> Lease | None:
+    try:
+        return read_lease_untrusted(strings_of(rdata))
+    except RemoteProtocolError:
+        return None
