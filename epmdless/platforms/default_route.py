@@ -20,10 +20,10 @@ ELSEWHERE = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))
 
 DISCARD_PORT = 9
 
-TRIE = Path("/proc/self/net/fib_trie")
+TRIE = Path("/proc/thread-self/net/fib_trie")
 """The IPv4 routes; those of one address of our own are called ``host LOCAL`` (proc_net(5))."""
 
-INET6 = Path("/proc/self/net/if_inet6")
+INET6 = Path("/proc/thread-self/net/if_inet6")
 """The IPv6 addresses: 32 hexadecimal digits, then number, prefix, scope, flags and interface."""
 
 MAX_TABLE_BYTES = 1 << 20

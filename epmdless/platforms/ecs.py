@@ -78,10 +78,10 @@ async def facts(environ: Mapping[str, str]) -> Facts:
             f"{VARIABLE} is not set: this is no ECS task with platform version 1.4 or an agent of 1.39"
         )
     try:
-        async with asking(SERVICE, "", FACTS_SECONDS, f": is {VARIABLE} right?") as service:
+        async with asking(SERVICE, "", FACTS_SECONDS, f" (is {VARIABLE} right?)") as service:
             answer = await service.ask("GET", f"{base}/task", {}, MAX_ANSWER_BYTES)
     except MetadataError as error:
-        raise PlatformError(f"{error.detail}; give --address where there is none") from None
+        raise PlatformError(f"{error.detail}; give --address") from None
     try:
         task = msgspec.json.decode(answer, type=Task)
     except (msgspec.DecodeError, UnicodeDecodeError):

@@ -59,7 +59,7 @@ async def asking_imds(environ: Mapping[str, str], seconds: float) -> AsyncIterat
     """
     by_mode = ENDPOINT_IPV6 if environ.get(MODE_VARIABLE, "").lower() == "ipv6" else ENDPOINT
     base = environ.get(ENDPOINT_VARIABLE) or by_mode
-    async with asking(SERVICE, base, seconds, hint=": is this an EC2 instance?") as service:
+    async with asking(SERVICE, base, seconds, hint=" (is this an EC2 instance?)") as service:
         lifetime = {"X-aws-ec2-metadata-token-ttl-seconds": str(TOKEN_SECONDS)}
         yield Imds(service, await _ask(service, "PUT", "/latest/api/token", lifetime, _TOKEN))
 
