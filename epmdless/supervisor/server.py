@@ -45,7 +45,8 @@ class Server:
 
     :ivar is_settled: the port is served, by ours or by somebody else's: the command can start.
     :ivar failed: an exit status, if it could not be served at first; None: nothing is wrong.
-    :ivar may_end: we were told to end; a server that ends cleanly may have been told so too.
+    :ivar may_end: we were told to end; a server that ends cleanly may have been told so too, and is wanted
+        again only by a command that goes on for long.
     :ivar due: when :meth:`passed` wants to be called, in the clock of the hands; None: never.
     """
 
@@ -184,7 +185,9 @@ class Server:
         """Our server has ended, and nobody of us told it to."""
         if not self.is_settled:
             self._fail("" if status > 0 else f"the EPMD server {_end(status)} before it was ready", status)
-        elif not (self.may_end and status == 0):
+        elif self.may_end and status == 0:
+            self.due = self._hands.now() + LONGEST_PAUSE
+        else:
             if self._hands.now() - self._started >= STEADY_SECONDS:
                 self._pause = FIRST_PAUSE
             self._rest(f"the EPMD server {_end(status)}")
