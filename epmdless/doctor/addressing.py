@@ -76,7 +76,6 @@ def _judged(
     texts = [shown(address) for address in addresses]
     said = "the host part is an address itself" if texts == [host] else ", ".join(texts)
     details: dict[str, object] = {"addresses": texts}
-    advice = also
     relay = _relayed(host, texts, routes)
     if relay is not None:
         said += f"; {relay}"
@@ -88,7 +87,8 @@ def _judged(
             f"if {host} is another machine, its name must not lead to loopback here: look at /etc/hosts",
             *also,
         )
-    return Finding("warning" if advice else "ok", said, advice, details)
+        return Finding("warning", said, advice, details)
+    return Finding("ok", said, also, details)
 
 
 def _relayed(host: str, addresses: Sequence[str], routes: Sequence[RouteSection]) -> str | None:

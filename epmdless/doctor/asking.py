@@ -23,6 +23,9 @@ CONNECT_SECONDS = 3.0
 ANSWER_SECONDS = 5.0
 """For the whole of one question: a real server needs a millisecond, ours up to five seconds for DNS."""
 
+LIST_SECONDS = 2.0
+"""For the list of names, which only helps to say what is wrong."""
+
 PROVOKED_AFTER = 3.0
 """Seconds after which whoever says nothing is sent the end of a line: a web server waits for it."""
 
@@ -80,11 +83,13 @@ async def ask(address: Address, port: int, alive: str) -> Answer:
 
 async def _names(address: Address, port: int) -> NamesReply | None:
     """Who is registered there; None where it does not tell."""
-    try:
-        heard = await _converse(await reach(at_port(address, port), CONNECT_SECONDS), NamesRequest())
-        return decode_names_reply(bytes(heard.data))
-    except (ReachError, RemoteProtocolError):
-        return None
+    with trio.move_on_after(LIST_SECONDS):
+        try:
+            heard = await _converse(await reach(at_port(address, port), LIST_SECONDS), NamesRequest())
+            return decode_names_reply(bytes(heard.data))
+        except (ReachError, RemoteProtocolError):
+            pass
+    return None
 
 
 async def _converse(sock: trio.socket.SocketType, request: Request) -> _Heard:

@@ -8,6 +8,7 @@ its log and nothing is left of us, but for the atom of the name under which we c
 from __future__ import annotations
 
 import secrets
+import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -107,6 +108,7 @@ async def shake(
     :param dial: a new connection, by TLS where the node speaks it; raises OSError or an EpmdlessError.
     :param is_old: the node is older than OTP 23, says EPMD.
     :param before: what the other side said already, where that is no node's.
+    :raises ssl.SSLError: the node refuses our certificate: with TLS 1.3 it says so only here.
     """
     if before:
         return None, _no_node(before)
@@ -123,6 +125,8 @@ async def shake(
                 connection.close()
             except (NodeError, OSError) as error:
                 connection.close()
+                if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
+                    raise
                 return None, _failed(error, connection.first, framing)
             except BaseException:
                 first = connection.first
@@ -230,16 +234,17 @@ def identify(met: Met, expected: str) -> Finding:
     """Say who the node is, and what it tells of itself; under another name than was dialled the way ends."""
     challenge = met.challenge
     is_hidden = not challenge.flags & PUBLISHED
+    release = releases(challenge.flags) if isinstance(challenge, Challenge) else "older than OTP 23"
     details: dict[str, Any] = {
         "name": challenge.name,
         "creation": challenge.creation if isinstance(challenge, Challenge) else None,
         "flags": f"{challenge.flags:#x}",
-        "releases": releases(challenge.flags),
+        "releases": release,
         "hidden": is_hidden,
     }
     if challenge.name != expected:
         return _other(challenge.name, expected, details)
-    said = f"{challenge.name}, {'hidden' if is_hidden else 'visible'}, {releases(challenge.flags)}"
+    said = f"{challenge.name}, {'hidden' if is_hidden else 'visible'}, {release}"
     if isinstance(challenge, Challenge):
         said += f", creation {challenge.creation}"
     return Finding("ok", said, (), details)

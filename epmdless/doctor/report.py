@@ -24,7 +24,7 @@ EXIT_STATUS: Mapping[StepName, int] = {name: FIRST_STATUS + number for number, n
 LIMITS: Mapping[StepName, float] = {
     "name": 1.0,  # it asks nobody
     "dns": 5.0,  # the system's resolver gives up one server after that
-    "epmd": 8.0,  # 5 s for the answer, and once more for the list of names
+    "epmd": 10.0,  # 3 s for the connection, 5 s for the answer, 2 s for the list of names
     "tcp": 5.0,  # room for the SYN to be sent three times
     "tls": 3.0,
     "handshake": 7.0,  # a node's own `net_setuptime`

@@ -11,6 +11,7 @@ from epmdless.doctor.certificate import Shown
 from epmdless.doctor.encrypting import HELLO_SECONDS, WEB, Spoken
 from epmdless.doctor.report import Finding
 from epmdless.doctor.strangers import recognised
+from epmdless.net.tls.problems import explain
 
 _SETTING = (
     "give the doctor certificates to go on with: [cluster.tls] with ca, cert and key in --config; "
@@ -81,6 +82,16 @@ def _failed(spoken: Spoken, code: str, said: str, details: dict[str, Any]) -> Fi
     if code not in ABOUT_CERTIFICATES and not spoken.certificate:
         advice = [_SETTING, *advice]
     return Finding("failed", said, tuple(advice), details)
+
+
+def refused(error: OSError, peer: str) -> Finding:
+    """The node took TLS up, and then refused our certificate, or the connection, by an alert.
+
+    :param peer: how people know it.
+    """
+    problem = explain(error, peer=peer, side="client")
+    advice = ("compare the ca, cert and key of [cluster.tls] with those in the node's -ssl_dist_optfile",)
+    return Finding("failed", problem.text, advice, {"speaks": "tls", "problem": problem.code})
 
 
 def _version(spoken: Spoken) -> str:

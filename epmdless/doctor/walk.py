@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
@@ -23,6 +24,7 @@ from epmdless.doctor.reaching import ReachError, at_port, reach
 from epmdless.doctor.registration import Registered, judge
 from epmdless.doctor.report import LIMITS, NOT_REACHED, STEPS, Finding, Report, Step, StepName
 from epmdless.doctor.speaking import judge as judge_speech
+from epmdless.doctor.speaking import refused
 from epmdless.log import Log
 from epmdless.names import NodeName
 from epmdless.net.dialing import Address
@@ -251,6 +253,10 @@ class _Trial(_Steps):
             met = await self.take(
                 "handshake", shake(dial, self._plan.own_host, framing, is_old=is_old, before=before)
             )
+        except ssl.SSLError as error:
+            tls = replace(self.taken["tls"], finding=refused(error, str(connected)))
+            self.taken["tls"] = tls
+            return
         finally:
             dial.close()
         if met is None:
