@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,7 +11,8 @@ import click
 from epmdless.errors import ConfigError
 
 if TYPE_CHECKING:
-    from epmdless.render.values import Node
+    from epmdless.render.fargate import Stack
+    from epmdless.render.values import Network, Node
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -44,13 +45,6 @@ CONTAINER = _options(
     RELEASE,
     click.option("--replicas", type=int, default=3, show_default=True, metavar="N", help="How many nodes."),
 )
-ZONE = click.option(
-    "--zone",
-    default="nodes.internal",
-    show_default=True,
-    metavar="DOMAIN",
-    help="The private DNS namespace that is made for them.",
-)
 FAR = click.option(
     "--far",
     multiple=True,
@@ -59,6 +53,20 @@ FAR = click.option(
 )
 FROM = click.option(
     "--from", "near", multiple=True, metavar="NETWORK", help="Whose hosts may connect, in CIDR; repeatable."
+)
+FARGATE = _options(
+    click.option(
+        "--zone",
+        default="nodes.internal",
+        show_default=True,
+        metavar="DOMAIN",
+        help="The private DNS namespace that is made for them.",
+    ),
+    click.option("--relay", is_flag=True, help="With a gateway, for relays at --from."),
+    FROM,
+    click.option(
+        "--subnet", multiple=True, metavar="NETWORK", help="With --relay: the tasks' own subnets; repeatable."
+    ),
 )
 RELAY = click.option("--relay", is_flag=True, help="For the host of a relay between two subnets.")
 
@@ -81,53 +89,61 @@ def render() -> None:
 @render.command("fargate-cdk", short_help="ECS Fargate, as a program for the AWS CDK.")
 @NODE
 @CONTAINER
-@ZONE
+@FARGATE
 @OUTPUT
-def fargate_cdk(app: str, port: int, output: str | None, zone: str, **container: Any) -> None:
+def fargate_cdk(app: str, port: int, output: str | None, **given: Any) -> None:
     """A stack for ECS Fargate, in TypeScript for the AWS CDK; the same as fargate-cloudformation."""
     from epmdless.render import fargate
 
-    _write(fargate.cdk(*_fargate(app, port, zone, **container)), output)
+    _write(fargate.cdk(_stack(app, port, given)), output)
 
 
 @render.command("fargate-cloudformation", short_help="ECS Fargate, as a CloudFormation template.")
 @NODE
 @CONTAINER
-@ZONE
+@FARGATE
 @OUTPUT
-def fargate_cloudformation(app: str, port: int, output: str | None, zone: str, **container: Any) -> None:
-    """A template for CloudFormation: security group, Cloud Map, roles, cookie, log, task and service."""
+def fargate_cloudformation(app: str, port: int, output: str | None, **given: Any) -> None:
+    """A template for CloudFormation: security group, Cloud Map, roles, cookie, log, task and service.
+
+    With --relay: a gateway too, by whose one port the hosts of --from reach the nodes.
+    """
     from epmdless.render import fargate
 
-    _write(fargate.cloudformation(*_fargate(app, port, zone, **container)), output)
+    _write(fargate.cloudformation(_stack(app, port, given)), output)
 
 
 @render.command(short_help="A manifest: StatefulSet, service, role, policy.")
 @NODE
 @CONTAINER
+@click.option("--relay", is_flag=True, help="With a gateway, for relays at --from.")
+@FROM
 @OUTPUT
-def kubernetes(app: str, port: int, output: str | None, **container: Any) -> None:
+def kubernetes(app: str, port: int, output: str | None, **given: Any) -> None:
     """A manifest for Kubernetes: role, headless service, StatefulSet, NetworkPolicy.
 
-    The image is NAME:latest unless --image says more.
+    The image is NAME:latest unless --image says more. With --relay: a gateway too, by whose one port the
+    hosts of --from reach the nodes.
     """
     from epmdless.render import containers
 
-    _write(containers.kubernetes(*_container(app, port, **container)), output)
+    _write(containers.kubernetes(*_container(app, port, given), _relays(given)), output)
 
 
 @render.command(short_help="Docker compose.")
 @NODE
 @CONTAINER
+@click.option("--relay", is_flag=True, help="With two networks, and a relay between them.")
 @OUTPUT
-def compose(app: str, port: int, output: str | None, **container: Any) -> None:
+def compose(app: str, port: int, output: str | None, **given: Any) -> None:
     """A file for Docker compose: containers that find each other by DNS.
 
     The image is NAME:latest unless --image says more.
     """
     from epmdless.render import containers
 
-    _write(containers.compose(*_container(app, port, **container)), output)
+    form = containers.compose_relay if given["relay"] else containers.compose
+    _write(form(*_container(app, port, given)), output)
 
 
 @render.command(short_help="A script that sets up a host, or a relay's.")
@@ -212,29 +228,39 @@ def inetrc(app: str, port: int, far: tuple[str, ...], output: str | None) -> Non
     _write(hosts.inetrc(values.node(app, port), values.far_hosts(far)), output)
 
 
-def _container(app: str, port: int, **container: Any) -> tuple[Node, str, str, int]:
+def _container(app: str, port: int, given: Mapping[str, Any]) -> tuple[Node, str, str, int]:
     """What a container's file is made of, checked."""
     from epmdless.render import values
 
     return (
         values.node(app, port),
-        values.image(container["image"] or f"{app}:latest"),
-        values.release(container["release"], app),
-        values.replicas(container["replicas"]),
+        values.image(given["image"] or f"{app}:latest"),
+        values.release(given["release"], app),
+        values.replicas(given["replicas"]),
     )
 
 
-def _fargate(app: str, port: int, zone: str, **container: Any) -> tuple[Node, str | None, str, int, str]:
+def _stack(app: str, port: int, given: Mapping[str, Any]) -> Stack:
+    from epmdless.render import fargate, values
+
+    node, image, release, replicas = _container(app, port, given)
+    zone = values.domain("--zone", given["zone"])
+    relays = _relays(given)
+    if not relays:
+        _refuse("without --relay", given, "subnet")
+    subnets = values.networks("--subnet", given["subnet"]) if relays else []
+    return fargate.Stack(node, release, replicas, image if given["image"] else None, zone, relays, subnets)
+
+
+def _relays(given: Mapping[str, Any]) -> Sequence[Network]:
+    """Where relays are that may use a gateway; empty: there is no gateway."""
     from epmdless.render import values
 
-    node, image, release, replicas = _container(app, port, **container)
-    return (
-        node,
-        None if container["image"] is None else image,
-        release,
-        replicas,
-        values.domain("--zone", zone),
-    )
+    if given["relay"]:
+        return values.networks("--from", given["near"])
+    if given["near"]:
+        raise ConfigError("--from", "", "has no meaning without --relay")
+    return []
 
 
 def _refuse(when: str, given: Mapping[str, Any], *options: str) -> None:

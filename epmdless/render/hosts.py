@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from epmdless import __version__
 from epmdless.config import HostPort
 from epmdless.errors import ConfigError
-from epmdless.render.template import fill
+from epmdless.render.template import Values, fill
 from epmdless.render.values import FarHost, Network, Node
 
 FAMILIES = ((4, "ip"), (6, "ip6"))
@@ -104,7 +104,7 @@ def inetrc(node: Node, far: Sequence[FarHost]) -> str:
     return fill("inetrc", _names(node) | own)
 
 
-def _names(node: Node) -> dict[str, str | int]:
+def _names(node: Node) -> Values:
     return {"version": __version__, "app": node.app, "alive": node.alive, "port": node.port}
 
 

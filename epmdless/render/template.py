@@ -6,6 +6,9 @@ import re
 from collections.abc import Mapping
 from importlib import resources
 
+Values = dict[str, str | int]
+"""What fills a template, by placeholder."""
+
 _PLACEHOLDER = re.compile(r"@([a-z_]+)@")
 _ALONE = re.compile(r"^( *)@([a-z_]+)@\n", re.MULTILINE)
 """A placeholder that has a line for itself: it may stand for any number of lines, also for none."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from epmdless.addresses import EPMD_PORT
@@ -84,11 +84,8 @@ class FarHost:
     dial: str
 
 
-def node(app: str, port: int, also_taken: Iterable[int] = ()) -> Node:
-    """Check ``--app`` and ``--port``.
-
-    :param also_taken: ports that the file needs for something else, beside EPMD's and the metrics'.
-    """
+def node(app: str, port: int) -> Node:
+    """Check ``--app`` and ``--port``."""
     if not _APP.fullmatch(app):
         problem = f"{app!r} is not 1 to {MAX_APP_CHARACTERS} small letters, digits and `-`, a letter first"
         raise ConfigError("--app", "", f"{problem}, no `-` last")
@@ -100,7 +97,7 @@ def node(app: str, port: int, also_taken: Iterable[int] = ()) -> Node:
         raise ConfigError("--app", "", problem)
     if not MIN_PORT <= port <= MAX_PORT:
         raise ConfigError("--port", "", f"{port} is not a port from {MIN_PORT} to {MAX_PORT}")
-    if port in (EPMD_PORT, METRICS_PORT, *also_taken):
+    if port in (EPMD_PORT, METRICS_PORT):
         raise ConfigError("--port", "", f"{port} is not free: epmdless itself listens there")
     found = Node(app, port)
     if is_transient(found.alive):

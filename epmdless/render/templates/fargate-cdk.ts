@@ -1,8 +1,10 @@
 // @app@ on ECS Fargate: @replicas@ tasks, each with a node @alive@@TASK-ADDRESS, joined to one cluster.
 // Rendered by epmdless @version@, for aws-cdk-lib 2. To do:
-//   1. push an image with the release and epmdless[aws] in it (README: "ECS Fargate")
-//   2. npm install aws-cdk-lib constructs; npm install --save-dev aws-cdk tsx typescript @types/node
-//   3. npx cdk deploy --app "npx tsx THIS-FILE" -c vpcId=vpc-… -c subnetIds=subnet-…,subnet-… -c image=…
+//   - push an image with the release and epmdless[aws] in it (README: "ECS Fargate")
+@before@
+//   - npm install aws-cdk-lib constructs; npm install --save-dev aws-cdk tsx typescript @types/node
+//   - npx cdk deploy --app "npx tsx THIS-FILE" -c vpcId=vpc-… -c subnetIds=subnet-…,subnet-… -c image=…@more_context@
+@after@
 // The subnets need a way to ECR, Secrets Manager, CloudWatch Logs and Cloud Map: NAT, or VPC endpoints.
 // Look:  dig SRV @app@.@zone@ (in the VPC), and the log group /epmdless/@app@
 import { App, Duration, Stack, StackProps } from "aws-cdk-lib";
@@ -16,6 +18,7 @@ import { Construct } from "constructs";
 
 const EPMD_PORT = 4369;
 const NODE_PORT = @port@;
+@gateway_constants@
 
 const EPMDLESS_CONFIG = `
 @config@
@@ -26,6 +29,7 @@ interface NodesProps extends StackProps {
   subnetIds: string[];
   image: string;
   desiredCount: number;
+  @gateway_property@
 }
 
 class Nodes extends Stack {
@@ -50,16 +54,17 @@ class Nodes extends Stack {
 
     // What ECS needs to start a task: the image here; the cookie and the log are granted where they are used.
     const assumedBy = new iam.ServicePrincipal("ecs-tasks.amazonaws.com");
-    const executionRole = new iam.Role(this, "ExecutionRole", { assumedBy });
-    executionRole.addToPolicy(
+    const imagePolicy = [
       new iam.PolicyStatement({ actions: ["ecr:GetAuthorizationToken"], resources: ["*"] }),
-    );
-    executionRole.addToPolicy(
       new iam.PolicyStatement({
         actions: ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
         resources: [this.formatArn({ service: "ecr", resource: "repository", resourceName: "*" })],
       }),
-    );
+    ];
+    const executionRole = new iam.Role(this, "ExecutionRole", { assumedBy });
+    for (const statement of imagePolicy) {
+      executionRole.addToPolicy(statement);
+    }
 
     // What epmdless asks: who is there. Add here what your application itself needs.
     const taskRole = new iam.Role(this, "TaskRole", { assumedBy });
@@ -102,19 +107,20 @@ class Nodes extends Stack {
       stopTimeout: Duration.seconds(30),
     });
 
+    const cluster = new ecs.Cluster(this, "Cluster", { vpc });
+    const vpcSubnets = { subnets: props.subnetIds.map((each) => ec2.Subnet.fromSubnetId(this, each, each)) };
+
     // Who is there: ECS registers each task with its address and port, as SRV records of @app@.@zone@ as well.
     const namespace = new servicediscovery.PrivateDnsNamespace(this, "Namespace", { vpc, name: "@zone@" });
     new ecs.FargateService(this, "Service", {
-      cluster: new ecs.Cluster(this, "Cluster", { vpc }),
+      cluster,
       taskDefinition,
       desiredCount: props.desiredCount,
       minHealthyPercent: 100,
       maxHealthyPercent: 200,
       circuitBreaker: { rollback: true },
       securityGroups: [nodesGroup],
-      vpcSubnets: {
-        subnets: props.subnetIds.map((each) => ec2.Subnet.fromSubnetId(this, each, each)),
-      },
+      vpcSubnets,
       cloudMapOptions: {
         cloudMapNamespace: namespace,
         name: "@app@",
@@ -124,6 +130,7 @@ class Nodes extends Stack {
         failureThreshold: 1,
       },
     });
+    @gateway@
   }
 }
 
@@ -133,5 +140,6 @@ new Nodes(app, "@app@", {
   subnetIds: app.node.getContext("subnetIds").split(","),
   image: @image_from@,
   desiredCount: Number(app.node.tryGetContext("desiredCount") ?? @replicas@),
+  @gateway_argument@
 });
 app.synth();
