@@ -15,7 +15,6 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
-from pathlib import Path
 
 import trio
 
@@ -26,7 +25,7 @@ from epmdless.cluster.prepared import Prepared as PreparedCluster
 from epmdless.cluster.prepared import prepare as prepare_cluster
 from epmdless.cluster.server import Cluster
 from epmdless.cluster.sources.build import Surroundings
-from epmdless.config import METRICS_PORT, Config, GossipSource, ResolveSection
+from epmdless.config import Config, GossipSource, ResolveSection
 from epmdless.epmd.desk import Settings
 from epmdless.epmd.server import EpmdServer, Timing
 from epmdless.errors import ConfigError, EpmdlessError, ListenError
@@ -35,17 +34,21 @@ from epmdless.gateway.prepared import prepare as prepare_gateway
 from epmdless.gateway.server import Gateway
 from epmdless.hop.hops import Hops
 from epmdless.hop.hops import prepare as prepare_hops
+from epmdless.inspection import Inspection
 from epmdless.launch import Launch, Loaded
 from epmdless.links.carrier import Carrier
 from epmdless.log import Log
 from epmdless.metrics import Metrics
 from epmdless.net import stdio
 from epmdless.net.listener_set import ListenerSet
-from epmdless.net.listeners import endpoint_of, open_listeners, raise_descriptor_limit
+from epmdless.net.listeners import endpoint_of, raise_descriptor_limit
 from epmdless.net.rounds import Rounds
 from epmdless.net.systemd import Notifier, inherited_sockets
 from epmdless.net.tls.keeper import CertificateKeeper
 from epmdless.policy import AccessList
+from epmdless.publish.prepared import Prepared as PreparedPublish
+from epmdless.publish.prepared import prepare as prepare_publish
+from epmdless.publish.publisher import Publisher
 from epmdless.registry import Registry
 from epmdless.relay.prepared import Prepared as PreparedRelay
 from epmdless.relay.server import Relay
@@ -112,13 +115,13 @@ class App:
             is_ours=self._is_ours,
             keeper=self._keeper,
         )
+        self._publisher = Publisher(self._counts, self._log, lambda: self._registry)
         settings = self._settings(loaded.config)
         self._chain = settings.chain
         self._counts.gauge(metrics.DNS_CACHED, lambda: self._chain.cache_entries if self._chain else 0)
         self._inherited = inherited_sockets(os.environ)
         self._fixed = [s.listener for s in self._inherited if s.name != METRICS_SOCKET]
         self._fixed += launch.listeners or ()
-        self._status_listeners: list[socket.socket] = []
         self._listening = ListenerSet([], self._log)
         self._check_that_something_is_served(loaded)
         self._rounds = Rounds()
@@ -154,6 +157,15 @@ class App:
             descriptor_limit=limit,
             others=lambda: self._server.descriptors + self._hops.descriptors + self._relay.descriptors,
         )
+        self._inspection = Inspection(
+            self._counts,
+            self._log,
+            [s.listener for s in self._inherited if s.name == METRICS_SOCKET],
+            is_ready=lambda: self._ready and self._cluster.is_ready,
+            links=self._carrier,
+            cluster=self._cluster.view,
+            publish=self._publisher.view,
+        )
         self._sources: tuple[ResolveSection, dict[str, Resolver]] | None = None
         try:
             hops = prepare_hops(loaded.config.hop, loaded.source)
@@ -162,14 +174,13 @@ class App:
             self._hops.take_on(hops, self._log)
             self._gateway.take_on(gateway, self._log)
             self._cluster.take_on(self._prepare_cluster(loaded))
+            self._publisher.take_on(self._prepare_publish(loaded))
             self._server.faces = self._relay.faces
             self._listening.change(self._epmd_plan(loaded), lambda _: None)
-            self._status_listeners = self._status_listeners_for(loaded.config)
+            self._inspection.prepare(loaded.config)
         except BaseException:
             self.close()
             raise
-        self._status_scope = trio.CancelScope()
-        self._control_path: Path | None = None
         self._ready = False
 
     async def main(self) -> None:
@@ -183,11 +194,10 @@ class App:
                 await self._nursery.start(self._gateway.serve)
                 self._nursery.start_soon(self._keeper.serve)
                 await self._nursery.start(self._cluster.serve)
+                await self._nursery.start(self._publisher.serve)
                 # Last: connections may wait on the relay's ports already, which were opened with the rest.
                 self._nursery.start_soon(self._rounds.run, self._server.delay)
-                await self._serve_control()
-                if self._status_listeners:
-                    await self._nursery.start(self._serve_status)
+                await self._inspect()
                 self._nursery.start_soon(self._keep_alive)
                 self._announce()
                 await self._obey(signals)
@@ -203,12 +213,14 @@ class App:
         self._gateway.close()
         self._carrier.close()
         self._listening.close()
-        _close(self._fixed)
-        _close(self._status_listeners)
+        for listener in self._fixed:
+            listener.close()
+        self._inspection.close()
         self._rounds.close()
 
     async def _serve_epmd(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         await self._server.serve(self._epmd_listeners, task_status=task_status)
+        await self._publisher.withdraw()
         self._nursery.cancel_scope.cancel()
 
     def _announce(self) -> None:
@@ -256,15 +268,14 @@ class App:
                 return
 
     async def _drain(self, signals: AsyncIterator[int]) -> None:
-        """Give links their time; a second signal to stop ends it."""
+        """Give links their time, and take out of DNS what we published; a second signal to stop ends it."""
         self._relay.close()
         self._gateway.close()
-        if not len(self._carrier):
-            return
         config = self._loaded.config
         drains = [config.relay.drain] if config.relay.route or config.gateway is None else []
         seconds = max(drains + ([config.gateway.drain] if config.gateway else []))
-        self._log.info("draining", links=len(self._carrier), seconds=float(seconds))
+        if len(self._carrier):
+            self._log.info("draining", links=len(self._carrier), seconds=float(seconds))
 
         async def obey_again() -> None:
             async for number in signals:
@@ -276,33 +287,17 @@ class App:
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(obey_again)
-            await self._carrier.drain(seconds)
+            async with trio.open_nursery() as parting:
+                parting.start_soon(self._publisher.withdraw)
+                if len(self._carrier):
+                    parting.start_soon(self._carrier.drain, seconds)
             nursery.cancel_scope.cancel()
 
-    async def _serve_control(self) -> None:
-        """Serve the control socket where there is something to look at, or the configuration wants one."""
+    async def _inspect(self) -> None:
+        """Let those look in whom the configuration wants to, and whoever has something to look at."""
         config = self._loaded.config
-        wanted = config.control.socket
-        has_much = config.relay.route or config.gateway or config.cluster.source
-        if self._control_path is not None or (wanted is None and not has_much):
-            return
-        from epmdless.net.control import ControlServer, default_control_path, open_control_socket
-
-        path = Path(wanted) if wanted else default_control_path(os.environ, os.geteuid())
-        try:
-            listener = open_control_socket(path)
-        except ListenError as error:
-            self._log.warning("no control socket", error=str(error))
-            return
-        try:
-            await self._nursery.start(ControlServer(self._carrier, self._cluster.view).serve, listener)
-        except OSError as error:  # descriptors ran out: without a look inside, but with all links
-            listener.close()
-            path.unlink(missing_ok=True)
-            self._log.warning("no control socket", error=str(error))
-            return
-        self._control_path = path
-        self._log.info("control socket", path=str(path))
+        has_much = config.relay.route or config.gateway or config.cluster.source or config.publish
+        await self._inspection.take_on(config, self._nursery, has_much=bool(has_much))
 
     async def _keep_alive(self) -> None:
         """Tell the service manager how things are, and that they are."""
@@ -325,14 +320,13 @@ class App:
         self._notifier.reloading()
         try:
             loaded = self._launch.load()
-            status_listeners = self._take_on(loaded)
+            self._take_on(loaded)
         except EpmdlessError as error:
             self._log.error("configuration not reloaded", error=str(error))
         except Exception as error:  # noqa: BLE001 - no file may end a running server
             self._log.error("configuration not reloaded", error=f"internal error: {error!r}")
         else:
-            await self._serve_status_on(status_listeners)
-            await self._serve_control()
+            await self._inspect()
             self._log.info(
                 "configuration reloaded",
                 configuration=loaded.source,
@@ -343,10 +337,9 @@ class App:
             )
         self._notifier.ready(self._status_line())
 
-    def _take_on(self, loaded: Loaded) -> list[socket.socket]:
+    def _take_on(self, loaded: Loaded) -> None:
         """Make a configuration the running one.
 
-        :returns: the sockets to serve metrics on from now.
         :raises ConfigError: it cannot be built.
         :raises ListenError: an address cannot be had. In both cases all is as it was.
         """
@@ -356,7 +349,8 @@ class App:
         hops = prepare_hops(loaded.config.hop, loaded.source)
         gateway = prepare_gateway(loaded.config.gateway, loaded.config.relay, loaded.source)
         cluster = self._prepare_cluster(loaded)
-        status_listeners = self._status_listeners_for(loaded.config)
+        publish = self._prepare_publish(loaded)
+        self._inspection.prepare(loaded.config)
         try:
             self._listening.change(self._epmd_plan(loaded), self._listen_on)
             try:
@@ -366,7 +360,7 @@ class App:
                     self._listening.change(self._epmd_plan(self._loaded), self._listen_on)
                 raise
         except ListenError:
-            _close(status_listeners, but=self._status_listeners)
+            self._inspection.drop()
             raise
         self._server.faces = self._relay.faces
         self._loaded = loaded
@@ -377,8 +371,9 @@ class App:
         self._cluster.log = self._log
         self._cluster.take_on(cluster)
         self._chain = settings.chain
+        self._publisher.log = self._inspection.log = self._log
+        self._publisher.take_on(publish)
         self._server.reconfigure(settings, self._timing(loaded.config))
-        return status_listeners
 
     def _take_on_links(self, relay: PreparedRelay, gateway: PreparedGateway | None) -> None:
         """Have relay and gateway change both, or neither.
@@ -393,30 +388,6 @@ class App:
             with suppress(ListenError):
                 self._relay.take_on(before)
             raise
-
-    def _status_listeners_for(self, config: Config) -> list[socket.socket]:
-        """The sockets to serve metrics on: systemd's, those that are open already, or new ones."""
-        handed = [s.listener for s in self._inherited if s.name == METRICS_SOCKET]
-        if handed or config.metrics.listen is None:
-            return handed
-        wanted = config.metrics.listen.endpoint(METRICS_PORT)
-        if [endpoint_of(listener) for listener in self._status_listeners] == [wanted]:
-            return self._status_listeners
-        return open_listeners([wanted], [], self._log)
-
-    async def _serve_status_on(self, listeners: list[socket.socket]) -> None:
-        if listeners == self._status_listeners:
-            return
-        self._status_scope.cancel()
-        self._status_listeners = listeners
-        if not listeners:
-            return
-        try:
-            await self._nursery.start(self._serve_status)
-        except Exception as error:  # noqa: BLE001 - without metrics, but with all that is registered
-            _close(listeners)
-            self._status_listeners = []
-            self._log.error("metrics are not served", error=repr(error))
 
     def _is_ours(self, host: str, port: int) -> bool:
         """Whether dialling there would lead back here."""
@@ -464,6 +435,13 @@ class App:
         )
         return prepare_cluster(loaded.config.cluster, around, loaded.source, self._cluster.running)
 
+    def _prepare_publish(self, loaded: Loaded) -> PreparedPublish | None:
+        """What is to be published.
+
+        :raises ConfigError: the key cannot be read, or this host has no address.
+        """
+        return prepare_publish(loaded.config.publish, own_host(loaded.config.resolve), loaded.source)
+
     def _configure_log(self, config: Config) -> Log:
         return logs.configure(
             self._launch.level or config.log.level,
@@ -506,26 +484,6 @@ class App:
             return
         raise ConfigError(loaded.source, "epmd.listen", "empty, and nothing else is to be served")
 
-    async def _serve_status(
-        self, *, task_status: trio.TaskStatus[list[trio.SocketListener]] = trio.TASK_STATUS_IGNORED
-    ) -> None:
-        from epmdless.net.status import StatusServer  # off by default, and 5 MB of memory
-
-        server = StatusServer(self._counts, lambda: self._ready and self._cluster.is_ready)
-        listeners = []
-        for listener in self._status_listeners:
-            listener.setblocking(False)
-            listeners.append(trio.SocketListener(trio.socket.from_stdlib_socket(listener)))
-        self._log.info("metrics served", listen=_addresses(self._status_listeners))
-        with trio.CancelScope() as self._status_scope:
-            await server.serve(listeners, task_status=task_status)
-
 
 def _addresses(listeners: Sequence[socket.socket]) -> list[str]:
     return [str(endpoint_of(listener)) for listener in listeners]
-
-
-def _close(listeners: Sequence[socket.socket], but: Sequence[socket.socket] = ()) -> None:
-    for listener in listeners:
-        if listener not in but:
-            listener.close()

@@ -211,6 +211,25 @@ GOSSIP_PACKETS = Metric(
     "Gossip packets: sent, taken, or why they were thrown away",
     ("result",),
 )
+PUBLISH_NODES = Metric(
+    "epmdless_publish_nodes",
+    Kind.GAUGE,
+    "Registered nodes that are to be published, by state: published, pending, left_out",
+    ("state",),
+)
+PUBLISH_RECORDS = Metric("epmdless_publish_records", Kind.GAUGE, "Records of ours that are in the zone")
+PUBLISH_UPDATES = Metric(
+    "epmdless_publish_updates_total",
+    Kind.COUNTER,
+    "Updates of the zone, by result: done, or why not",
+    ("result",),
+)
+PUBLISH_SWEPT = Metric(
+    "epmdless_publish_swept_total", Kind.COUNTER, "Nodes of dead hosts that were taken out of the zone"
+)
+PUBLISH_AGE = Metric(
+    "epmdless_publish_age_seconds", Kind.GAUGE, "Seconds since the zone last held all that it should"
+)
 
 TABLE: tuple[Metric, ...] = (
     LOOKUPS,
@@ -262,6 +281,11 @@ TABLE: tuple[Metric, ...] = (
     CLUSTER_SOURCE_ANSWERS,
     CLUSTER_LEFT_OUT,
     GOSSIP_PACKETS,
+    PUBLISH_NODES,
+    PUBLISH_RECORDS,
+    PUBLISH_UPDATES,
+    PUBLISH_SWEPT,
+    PUBLISH_AGE,
 )
 
 

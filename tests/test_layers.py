@@ -53,6 +53,7 @@ LAYERS: Mapping[str, int] = {
     "publish": 3,
     "doctor": 4,
     "launch": 4,
+    "inspection": 4,
     "app": 4,
     "cli": 4,
     "__main__": 4,
@@ -80,8 +81,10 @@ SAME_LAYER = {
     ("hop", "resolve"),  # far EPMD servers are asked through a hop
     ("net", "log"),
     ("supervisor", "net"),  # standard descriptors, of which its first may lack some
+    ("releases", "schemes"),  # the port that a name promises
     ("platforms", "net"),  # the body of an answer by HTTP is read as everywhere
     ("app", "launch"),
+    ("app", "inspection"),  # what is looked at is built with the rest
     ("cli", "doctor"),  # the walk is made in the command's own process, and printed from its report
     ("cli", "launch"),
     ("cli", "app"),
