@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -247,16 +247,16 @@ class ZoneKeeper:
         is_refresh = trio.current_time() >= self._progress.refresh_at
         self._choice = await self._choose(registry)
         self._lease(zone.prepared.lease, is_refresh=is_refresh)
-        failure = await self._look(zone) if is_refresh else None
         wanted = await self._wanted(zone)
-        if is_refresh:
-            zone.ledger.doubt()
+        if not is_refresh:
+            await zone.bring(wanted)
+            return
+        failure = await self._look(zone, wanted)
+        zone.ledger.doubt()
         await zone.bring(wanted)
         if failure is not None:
             raise failure
-        if is_refresh:
-            await self._sweep(zone, wanted)
-            self._progress.refreshed(trio.current_time())
+        self._progress.refreshed(trio.current_time())
 
     async def _choose(self, registry: Registry) -> Choice:
         assert self._zone is not None
@@ -282,16 +282,17 @@ class ZoneKeeper:
             leases[node] = replace(chosen, until=before.until if is_kept and before else until)
         self._leases = leases
 
-    async def _look(self, zone: Zone) -> UpdateError | None:
-        """Take what is ours of what is in the zone; returns the error by which that failed."""
+    async def _look(self, zone: Zone, wanted: Mapping[Record, str]) -> UpdateError | None:
+        """Look at what is in the zone, take what is ours, and sweep: now, since what we write changes what
+        was looked at. Returns the error by which that failed, which is no reason not to write."""
         try:
-            found = await zone.look()
+            for found in await zone.look():
+                if found.lease.target == zone.prepared.terms.target and not zone.is_known(found):
+                    self._take_own(zone, found)
+            self._has_looked = True
+            await self._sweep(zone, wanted)
         except UpdateError as error:
             return error
-        for each in found:
-            if each.lease.target == zone.prepared.terms.target and not zone.is_known(each):
-                self._take_own(zone, each)
-        self._has_looked = True
         return None
 
     def _take_own(self, zone: Zone, found: Found) -> None:
@@ -318,7 +319,7 @@ class ZoneKeeper:
                 await trio.lowlevel.checkpoint()
         return wanted
 
-    async def _sweep(self, zone: Zone, wanted: dict[Record, str]) -> None:
+    async def _sweep(self, zone: Zone, wanted: Mapping[Record, str]) -> None:
         swept = await zone.sweep(wanted)
         for _ in swept:
             self._counts.count(metrics.PUBLISH_SWEPT)

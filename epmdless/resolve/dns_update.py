@@ -11,6 +11,7 @@ import struct
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import dns.rcode
 import trio
@@ -142,12 +143,32 @@ def _pointer(place: int) -> bytes:
     return (0xC000 | place).to_bytes(2, "big")
 
 
-Connect = Callable[[Endpoint], Awaitable[trio.abc.Stream]]
+class Connection(Protocol):
+    """What messages go over; errors are those of trio's streams."""
+
+    async def send_all(self, data: bytes) -> None:
+        """Send it all."""
+
+    async def receive_some(self, max_bytes: int) -> bytes | bytearray:
+        """Receive something; nothing at the end."""
+
+    def close(self) -> None:
+        """Close it, at once; who receives from it gets an error."""
 
 
-async def connect(server: Endpoint) -> trio.abc.Stream:
+Connect = Callable[[Endpoint], Awaitable[Connection]]
+
+
+class _TcpConnection:
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self.send_all = stream.send_all
+        self.receive_some = stream.receive_some
+        self.close = stream.socket.close
+
+
+async def connect(server: Endpoint) -> Connection:
     """A TCP connection. Raises OSError."""
-    return await trio.open_tcp_stream(server.host, server.port)
+    return _TcpConnection(await trio.open_tcp_stream(server.host, server.port))
 
 
 class Updater:
@@ -180,7 +201,7 @@ class Updater:
         self._timeout = timeout
         self._connect = connect
         self._clock = clock
-        self._stream: trio.abc.Stream | None = None
+        self._stream: Connection | None = None
 
     async def update(self, update: Update) -> None:
         """Have the zone changed.
@@ -207,7 +228,7 @@ class Updater:
         """Close the connection, if there is one; who is talking over it gets an error."""
         stream, self._stream = self._stream, None
         if stream is not None:
-            _close_now(stream)
+            stream.close()
 
     async def _ask_in_turn(
         self, encode: Callable[[int], bytes], most: int, *, is_there: bool = True
@@ -249,7 +270,7 @@ class Updater:
         except OSError as error:
             raise UpdateError("unreachable", error.strerror or type(error).__name__) from None
 
-    async def _converse(self, stream: trio.abc.Stream, encode: Callable[[int], bytes], most: int) -> bytes:
+    async def _converse(self, stream: Connection, encode: Callable[[int], bytes], most: int) -> bytes:
         message_id = random.randrange(1 << 16)
         wire, mac = encode(message_id), b""
         if self._key is not None:
@@ -280,7 +301,7 @@ class Updater:
             ) from None
 
 
-async def _receive(stream: trio.abc.Stream, size: int) -> bytes:
+async def _receive(stream: Connection, size: int) -> bytes:
     received = bytearray()
     while len(received) < size:
         piece = await stream.receive_some(size - len(received))
@@ -336,11 +357,3 @@ def _summed_up(errors: Iterable[tuple[Endpoint, UpdateError]]) -> UpdateError:
     listed = list(errors)
     first = min((error.reason for _, error in listed), key=URGENCY.index)
     return UpdateError(first, "; ".join(f"{server}: {error}" for server, error in listed))
-
-
-def _close_now(stream: trio.abc.Stream) -> None:
-    """Close without waiting: a TCP connection's end needs none."""
-    if isinstance(stream, trio.SocketStream):
-        stream.socket.close()
-    else:
-        stream.close()  # type: ignore[attr-defined]
