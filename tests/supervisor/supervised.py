@@ -22,6 +22,19 @@ START = (PYTHON, *start.FLAGS, start.__file__)
 WITHIN = 10.0
 
 
+def scripted_orders(journal: Path, command: Sequence[str], server: str = "ready") -> Orders:
+    """Orders with a plan from here and a scripted server, which writes to the journal."""
+    return Orders(
+        command=tuple(command),
+        plan=("/bin/echo", json.dumps({"host": HOST, "variables": VARIABLES})),
+        server=(PYTHON, "-I", "-S", scripted_server.__file__, server, str(journal)),
+        helper="",
+        epmd_port=free_port(),
+        kill_after=None,
+        blocked=(),
+    )
+
+
 class Supervised:
     """A running supervisor: use it as a context manager, its `program` is what runs."""
 
@@ -40,16 +53,13 @@ class Supervised:
         pass_fds: Sequence[int] = (),
     ) -> None:
         self.journal = folder / "journal"
-        printed = json.dumps({"host": HOST, "variables": VARIABLES})
-        orders = Orders(
-            command=tuple(command),
-            plan=tuple(plan or ("/bin/echo", printed)),
-            server=(PYTHON, "-I", "-S", scripted_server.__file__, server, str(self.journal)),
-            helper="",
-            epmd_port=port or free_port(),
-            kill_after=kill_after,
-            blocked=tuple(blocked),
+        orders = scripted_orders(self.journal, command, server)._replace(
+            kill_after=kill_after, blocked=tuple(blocked)
         )
+        if plan:
+            orders = orders._replace(plan=tuple(plan))
+        if port:
+            orders = orders._replace(epmd_port=port)
         words = orders.to_words()
         descriptor = int(words[0])
         self.program = Program(
