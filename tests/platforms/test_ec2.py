@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pytest
 from trio.testing import MockClock
 
-from epmdless.platforms import ec2
+from epmdless.platforms import ec2, imds
 from epmdless.platforms.facts import Facts, PlatformError
 from epmdless.platforms.imds import ENDPOINT_VARIABLE, SERVICE
 from tests.platforms.services import MISBEHAVING, failure, service
@@ -53,6 +53,12 @@ async def test_an_instance_knows_its_address_and_where_it_is() -> None:
 
 async def test_an_instance_without_ipv4_has_its_ipv6_address() -> None:
     assert (await told({"ipv6": "2600:1F14:0::7\n"})).address == "2600:1f14::7"
+
+
+async def test_the_service_has_an_ipv6_address_for_those_who_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with service(instance(ITEMS), ENDPOINT_VARIABLE) as (_, environ):
+        monkeypatch.setattr(imds, "ENDPOINT_IPV6", environ[ENDPOINT_VARIABLE])
+        assert (await ec2.facts({imds.MODE_VARIABLE: "IPv6"})).address == "10.0.2.106"
 
 
 async def test_what_an_instance_does_not_know_is_left_out() -> None:
