@@ -126,7 +126,7 @@ def _judge(address: Address, alive: str, heard: _Heard) -> Answer:
         reply = decode_port_reply(data, closed=True)
     except RemoteProtocolError as error:
         half = f"half an answer ({len(data)} bytes: {beginning_of(data)})"
-        if error.reason != "short":
+        if heard.is_closed and error.reason != "short":
             return Answer(address, f"an answer that cannot be read: {error.detail}", trouble="wrong")
         how = "and then it closed" if heard.is_closed else "and then it hung"
         return Answer(address, f"{half}, {how}", trouble="wrong")
