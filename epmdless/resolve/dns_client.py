@@ -23,6 +23,7 @@ import trio
 from epmdless.addresses import Endpoint
 from epmdless.errors import ConfigError, RemoteProtocolError, ResolveError
 from epmdless.resolve.dns_answers import LongAnswer, count_answers, read_long_answer
+from epmdless.resolve.dns_records import strings_of
 from epmdless.resolve.srv_records import SrvRecord
 
 DNS_PORT = 53
@@ -65,7 +66,7 @@ class SrvAnswer(NamedTuple):
 
 
 class DnsClient:
-    """Asks for addresses and for SRV records, without search lists.
+    """Asks for addresses, SRV and TXT records, without search lists.
 
     It remembers nothing but which questions have long answers: those go over TCP at once. A server may
     fill the datagram that says so with records, and to read those took a quarter of the time for 2000.
@@ -119,6 +120,21 @@ class DnsClient:
         if answer.rrset is None:
             return SrvAnswer((), _negative_ttl(answer.response))
         return SrvAnswer(_records(answer), answer.chaining_result.minimum_ttl)
+
+    async def ask_txt(self, name: str) -> tuple[tuple[bytes, ...], ...]:
+        """Ask for the TXT records of a domain name, each a tuple of strings; empty: there are none.
+
+        :raises DnsError: as :meth:`ask_addresses` does.
+        """
+        answer = await self._ask(name, dns.rdatatype.TXT)
+        if isinstance(answer, LongAnswer):
+            try:
+                return tuple(strings_of(rdata) for rdata in answer.texts)
+            except RemoteProtocolError as error:
+                raise DnsError("malformed", f"TXT {name}: {error.detail}") from None
+        if isinstance(answer, dns.message.Message) or answer.rrset is None:
+            return ()
+        return tuple(rdata.strings for rdata in answer.rrset)
 
     async def _ask(
         self, name: str, rdtype: dns.rdatatype.RdataType

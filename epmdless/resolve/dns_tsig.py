@@ -55,7 +55,7 @@ class TsigError(ResolveError):
     """An answer that is not what the key says it must be.
 
     :ivar reason: ``bad_key`` (the server does not know our key, or has another secret for it), ``bad_time``
-        (the clocks differ), ``forged`` (the answer is not signed, or by somebody else).
+        (the clocks differ), ``unsigned`` or ``forged`` (the answer is not signed, or by somebody else).
     """
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -116,7 +116,7 @@ class TsigKey:
         """
         start, rdtype = skip_to_last(answer)
         if rdtype != dns.rdatatype.TSIG:
-            raise TsigError("forged", "the answer is not signed")
+            raise TsigError("unsigned", "the answer is not signed")
         try:
             owner, used = dns.name.from_wire(answer, start)
             at = start + used

@@ -6,7 +6,9 @@ are: no cache lies between.
 
 from __future__ import annotations
 
+import os
 import random
+import socket
 import struct
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -168,7 +170,13 @@ class _TcpConnection:
 
 async def connect(server: Endpoint) -> Connection:
     """A TCP connection. Raises OSError."""
-    return _TcpConnection(await trio.open_tcp_stream(server.host, server.port))
+    sock = trio.socket.socket(socket.AF_INET6 if ":" in server.host else socket.AF_INET)
+    try:
+        await sock.connect((server.host, server.port))
+    except BaseException:
+        sock.close()
+        raise
+    return _TcpConnection(trio.SocketStream(sock))
 
 
 class Updater:
@@ -268,7 +276,8 @@ class Updater:
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             raise UpdateError("unreachable", "the connection was cut") from None
         except OSError as error:
-            raise UpdateError("unreachable", error.strerror or type(error).__name__) from None
+            said = os.strerror(error.errno) if error.errno else type(error).__name__
+            raise UpdateError("unreachable", said) from None
 
     async def _converse(self, stream: Connection, encode: Callable[[int], bytes], most: int) -> bytes:
         message_id = random.randrange(1 << 16)
@@ -292,9 +301,11 @@ class Updater:
         try:
             self._key.check(answer, mac, self._clock())
         except TsigError as error:
-            code = _code(answer)
-            if error.reason != "forged" or code == dns.rcode.NOERROR:
+            if error.reason != "unsigned":
                 raise
+            code = _code(answer)
+            if code == dns.rcode.NOERROR:
+                raise UpdateError("forged", str(error)) from None
             # Servers refuse without a signature where they look at no key: that is not worth less.
             raise UpdateError(
                 _CODES.get(code, "failed"), f"{code.name}, in an answer that is not signed"

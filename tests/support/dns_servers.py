@@ -1,9 +1,10 @@
 """Real DNS servers on loopback, each with a zone that the test gives, at a port that the kernel chose."""
 
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
 from typing import Final
@@ -30,12 +31,40 @@ log:
     any: info
 database:
     storage: "{folder}/database"
-template:
+{key}template:
   - id: default
     storage: "{folder}"
+    acl: [{acl}]
 zone:
   - domain: {origin}
     file: zone
+"""
+
+KNOT_KEY = """\
+key:
+  - id: {name}
+    algorithm: {algorithm}
+    secret: {secret}
+acl:
+  - id: update
+    key: {name}
+    action: update
+"""
+
+NAMED_CONFIGURATION = """\
+options {{
+    directory "{folder}";
+    listen-on port {port} {{ {host}; }};
+    listen-on-v6 {{ none; }};
+    pid-file none;
+    session-keyfile none;
+    recursion no;
+    notify no;
+    dnssec-validation no;
+}};
+controls {{ }};
+key "{name}" {{ algorithm {algorithm}; secret "{secret}"; }};
+zone "{origin}" {{ type primary; file "zone"; update-policy {{ grant {name} zonesub ANY; }}; }};
 """
 
 ZONE_HEAD = """\
@@ -45,6 +74,23 @@ $TTL {ttl}
 @ NS ns
 ns A 127.0.0.1
 """
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateKey:
+    """A TSIG key by which a zone may be updated."""
+
+    name: str = "update-key"
+    algorithm: str = "hmac-sha256"
+    secret: str = "ZXBtZGxlc3MgdGVzdHMgdXNlIHRoaXMgc2VjcmV0IQ=="
+
+    def file(self, path: Path) -> Path:
+        """Write it as `tsig-keygen` prints it, for its owner alone."""
+        path.touch(mode=0o600)
+        path.write_text(
+            f'key "{self.name}" {{\n\talgorithm {self.algorithm};\n\tsecret "{self.secret}";\n}};\n'
+        )
+        return path
 
 
 @dataclass
@@ -61,16 +107,23 @@ class DnsServer:
 
 @contextmanager
 def knot(
-    records: Sequence[str], *, origin: str = "nodes.internal.", ttl: int = 60, negative_ttl: int = 30
+    records: Sequence[str],
+    *,
+    origin: str = "nodes.internal.",
+    ttl: int = 60,
+    negative_ttl: int = 30,
+    key: UpdateKey | None = None,
 ) -> Iterator[DnsServer]:
     """Run knotd, authoritative for one zone.
 
-    records: lines of a zone file, relative to `origin`; SOA and NS are added. The TTLs are in seconds.
+    records: lines of a zone file, relative to `origin`; SOA and NS are added. The TTLs are in seconds. With
+    `key`, the zone takes updates that it signed.
     """
     program = require("knotd", "knot")
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="knot-") as name:
         folder = Path(name)
+        (folder / "database").mkdir()  # knotd makes none itself, and refuses updates without
         serials = count(1)
 
         def rewrite(records: Sequence[str]) -> None:
@@ -80,10 +133,39 @@ def knot(
         rewrite(records)
         configuration = folder / "knot.conf"
         configuration.write_text(
-            KNOT_CONFIGURATION.format(folder=folder, host=HOST, port=port, origin=origin)
+            KNOT_CONFIGURATION.format(
+                folder=folder,
+                host=HOST,
+                port=port,
+                origin=origin,
+                key=KNOT_KEY.format(**asdict(key)) if key else "",
+                acl="update" if key else "",
+            )
         )
         with _serving([program, "--config", str(configuration)], port, f"ns.{origin}") as server:
             server.rewrite = rewrite
+            yield server
+
+
+@contextmanager
+def bind(key: UpdateKey, *, origin: str = "nodes.internal.", ttl: int = 60) -> Iterator[DnsServer]:
+    """Run named, authoritative for one zone that takes updates which `key` signed. The TTL is in seconds."""
+    program = require("named", "bind9")
+    port = free_port()
+    with tempfile.TemporaryDirectory(prefix="named-") as name:
+        folder = Path(name)
+        # AppArmor's profile, where there is one, is the path's: what is there may read no folder of ours.
+        copy = folder / "named"
+        shutil.copy(program, copy)
+        head = ZONE_HEAD.format(origin=origin, ttl=ttl, negative_ttl=30, serial=1)
+        (folder / "zone").write_text(head)
+        configuration = folder / "named.conf"
+        configuration.write_text(
+            NAMED_CONFIGURATION.format(folder=folder, host=HOST, port=port, origin=origin, **asdict(key))
+        )
+        with _serving(
+            [str(copy), "-4", "-g", "-n", "1", "-c", str(configuration)], port, f"ns.{origin}"
+        ) as server:
             yield server
 
 
