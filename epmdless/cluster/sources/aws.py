@@ -6,6 +6,7 @@ reads an answer whole, however long it is; time is bounded, and so is the number
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -127,7 +128,8 @@ class Aws:
         from botocore.utils import IMDSRegionProvider
 
         session = Session()
-        region = self._region or session.get_config_variable("region")
+        # ECS and Lambda tell their containers AWS_REGION, which botocore does not read.
+        region = self._region or os.environ.get("AWS_REGION") or session.get_config_variable("region")
         config = Config(
             connect_timeout=self._timeout,
             read_timeout=self._timeout,

@@ -238,8 +238,9 @@ def region_of(server: HttpServer) -> str:
     return server.asked[-1].headers["authorization"].split("/")[2]
 
 
-async def test_the_environment_may_tell_the_region(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-north-1")
+@pytest.mark.parametrize("variable", ["AWS_DEFAULT_REGION", "AWS_REGION"])
+async def test_the_environment_may_tell_the_region(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    monkeypatch.setenv(variable, "eu-north-1")
     async with serving(whole(200, {"taskArns": []})) as server:
         await make(server, region=None).ask("list_tasks", Tasks)
         assert region_of(server) == "eu-north-1"
