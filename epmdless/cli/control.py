@@ -12,6 +12,7 @@ import msgspec
 
 from epmdless.cli.ask import PATIENCE, NoServerError
 from epmdless.cli.cluster_views import ClusterAnswer, ClusterSample
+from epmdless.cli.publish_views import PublishAnswer, PublishSample
 from epmdless.errors import EpmdlessError, RemoteProtocolError
 
 T = TypeVar("T")
@@ -112,6 +113,18 @@ class ControlClient:
         if status != http.client.OK:
             raise RemoteProtocolError("status", f"status {status} for the cluster")
         return ClusterAnswer(*_read(body, ClusterSample))
+
+    def published(self) -> PublishAnswer:
+        """What is published in DNS.
+
+        :raises EpmdlessError: nothing is to be, there; or, in its subclasses, as for `links`.
+        """
+        status, body = self._ask("GET", "/publish")
+        if status == http.client.NOT_FOUND:
+            raise EpmdlessError("nothing is published there: the configuration has no [publish]")
+        if status != http.client.OK:
+            raise RemoteProtocolError("status", f"status {status} for what is published")
+        return PublishAnswer(*_read(body, PublishSample))
 
     def end(self, link_id: int) -> None:
         """End a link.

@@ -23,7 +23,9 @@ from epmdless.cli.doctor import doctor
 from epmdless.cli.env import env
 from epmdless.cli.exec import exec_command
 from epmdless.cli.hop import hop
+from epmdless.cli.nodes import nodes
 from epmdless.cli.options import CONFIG_OPTION, JSON_OPTION
+from epmdless.cli.published import published
 from epmdless.cli.relay import demo, links
 from epmdless.cli.render import render
 from epmdless.errors import ConfigError, EpmdlessError
@@ -112,6 +114,8 @@ cli.add_command(cluster)
 cli.add_command(demo)
 cli.add_command(certs)
 cli.add_command(hop)
+cli.add_command(nodes)
+cli.add_command(published)
 cli.add_command(doctor)
 cli.add_command(exec_command)
 cli.add_command(render)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from epmdless.config import is_service
@@ -119,3 +119,19 @@ def _address(text: str) -> str:
     if str(address) != text or "%" in text:
         raise ValueError("not an address as we write it")
     return text
+
+
+def live_leases_untrusted(texts: Iterable[Sequence[bytes]], now: float) -> list[Lease]:
+    """The nodes that count as being there, by name; of several leases of one node the latest.
+
+    :param texts: the strings of each TXT record.
+    :param now: seconds since 1970.
+    """
+    latest: dict[str, Lease] = {}
+    for strings in texts:
+        lease = read_lease_untrusted(strings)
+        if lease is None or lease.is_over(now):
+            continue
+        if lease.node not in latest or latest[lease.node].until < lease.until:
+            latest[lease.node] = lease
+    return [latest[node] for node in sorted(latest)]

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from epmdless.log import Log
-from epmdless.resolve.dns_update import REASONS, UpdateError
+from epmdless.resolve.dns_update import UpdateError
+from epmdless.resolve.update_reasons import REASONS
 
 SHORTEST_PAUSE = 1.0
 """Seconds after the first attempt that failed; doubled each time."""

@@ -23,6 +23,7 @@ from epmdless.errors import RemoteProtocolError, ResolveError
 from epmdless.resolve.dns_answers import read_long_answer
 from epmdless.resolve.dns_records import Record, RecordType, domain
 from epmdless.resolve.dns_tsig import TsigError, TsigKey
+from epmdless.resolve.update_reasons import URGENCY
 
 MAX_MESSAGE = 65_535
 """Bytes: over TCP a message's length has two (RFC 1035 §4.2.2)."""
@@ -30,20 +31,6 @@ MAX_MESSAGE = 65_535
 MAX_REPLY = 4096
 """Bytes of the answer to an update: BIND's and Knot's have 113. It may repeat the update (RFC 2136 §3.8), as
 no server in use does."""
-
-REASONS = {
-    "timeout": "no answer in time",
-    "unreachable": "no connection",
-    "refused": "the server does not allow it: does the zone's policy name our key?",
-    "bad_key": "the server does not take our key",
-    "bad_time": "the clocks differ too much for signatures",
-    "not_zone": "the server has no such zone, or may not change it",
-    "forged": "an answer that is not signed as it must be",
-    "malformed": "an answer that cannot be read",
-    "failed": "the server failed",
-    "changed": "the zone has changed meanwhile",
-}
-"""Of an :class:`UpdateError`, each with a sentence."""
 
 _HEADER = struct.Struct("!6H")
 _QUESTION = struct.Struct("!2H")
@@ -76,7 +63,7 @@ _CODES = {
 class UpdateError(ResolveError):
     """The zone was not updated, or nobody knows whether it was; or a question has no answer.
 
-    :ivar reason: one of `REASONS`.
+    :ivar reason: one of `update_reasons.REASONS`.
     """
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -347,20 +334,6 @@ def _check_code(answer: bytes, *, is_signed: bool, is_there: bool) -> None:
     if code == dns.rcode.NOTAUTH and not is_signed:
         raise UpdateError("refused", f"{code.name}: it may want a key, or is not the zone's primary")
     raise UpdateError(reason, code.name)
-
-
-URGENCY = (
-    "bad_key",
-    "bad_time",
-    "refused",
-    "not_zone",
-    "forged",
-    "malformed",
-    "failed",
-    "timeout",
-    "unreachable",
-)
-"""Reasons, those first that say most about what is to be done."""
 
 
 def _summed_up(errors: Iterable[tuple[Endpoint, UpdateError]]) -> UpdateError:

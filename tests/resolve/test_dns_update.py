@@ -18,7 +18,8 @@ from epmdless.addresses import Endpoint
 from epmdless.resolve.dns_client import DnsClient
 from epmdless.resolve.dns_records import Record, RecordType, address, domain, name, srv, txt
 from epmdless.resolve.dns_tsig import TsigKey
-from epmdless.resolve.dns_update import REASONS, URGENCY, Update, UpdateError, Updater
+from epmdless.resolve.dns_update import Update, UpdateError, Updater
+from epmdless.resolve.update_reasons import REASONS, URGENCY
 from tests.publish import fake_server
 from tests.publish.fake_server import Behaviour, FakeServer
 from tests.support.dns_servers import DnsServer, UpdateKey, bind, knot
