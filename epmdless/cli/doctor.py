@@ -16,6 +16,7 @@ from epmdless.config import Config
 if TYPE_CHECKING:
     from epmdless.doctor.report import Report
     from epmdless.doctor.walk import Plan
+    from epmdless.net.tls.contexts import TlsFiles
 
 STATUSES = """\b
 Exit status: 0 the node is reached, 1 the walk itself failed, 2 the command
@@ -65,6 +66,7 @@ def doctor(
         raise click.UsageError("--no-cookie and --cookie-file say opposite things")
     found, source = configuration.read_config(configuration.find_file(config_file))
     cookie = None if no_cookie else _cookie(node, found, source, cookie_file)
+    _check_certificates(found, source)
     plan = _plan(node, found, cookie, epmd_port or environment_port(os.environ), asks_epmd=not no_epmd)
     console = show.console()
     if as_json:
@@ -90,13 +92,27 @@ def _cookie(node: str, found: Config, source: str, cookie_file: str | None) -> b
     return None if group is None else group.cookie.read(os.environ, f"{source}: cluster.")
 
 
+def _check_certificates(found: Config, source: str) -> None:
+    """See that they can be loaded, before anything is asked. Raises ConfigError."""
+    from epmdless.cluster.encryption import load_node_context
+    from epmdless.net.tls.keeper import load_certificates
+
+    if (files := _tls_files(found)) is not None:
+        load_certificates(files, "cluster.tls", load_node_context, source)
+
+
+def _tls_files(found: Config) -> TlsFiles | None:
+    from epmdless.net.tls.contexts import TlsFiles
+
+    tls = found.cluster.tls
+    return None if tls is None else TlsFiles(tls.cert, tls.key, tls.ca, tls.min_version)
+
+
 def _plan(node: str, found: Config, cookie: bytes | None, epmd_port: int, *, asks_epmd: bool) -> Plan:
     from epmdless.doctor.walk import Plan
-    from epmdless.net.tls.contexts import TlsFiles
     from epmdless.resolve.build import own_host
 
     tls, own = found.cluster.tls, own_host(found.resolve)
-    files = None if tls is None else TlsFiles(tls.cert, tls.key, tls.ca, tls.min_version)
     is_own = node.partition("@")[2] == own
     return Plan(
         node=node,
@@ -104,7 +120,7 @@ def _plan(node: str, found: Config, cookie: bytes | None, epmd_port: int, *, ask
         resolve=found.resolve,
         own_host=own,
         routes=found.relay.route,
-        tls=files,
+        tls=_tls_files(found),
         server_name=tls.server_name if tls is not None and is_own else None,
         cookie=cookie,
         asks_epmd=asks_epmd,

@@ -168,8 +168,9 @@ def near_names(alive: str, listed: Sequence[tuple[str, int]]) -> list[str]:
     """Registered names that somebody who wrote this one may have meant, the likeliest first."""
     names = [name for name, _ in listed[:MOST_COMPARED]]
     same = [name for name in names if name.casefold() == alive.casefold()]
+    longer = [name for name in names if name.casefold().startswith(alive.casefold())]  # the port was left out
     near = difflib.get_close_matches(alive, names, n=3, cutoff=NEAR)
-    return list(dict.fromkeys([*same, *near]))[:3]
+    return list(dict.fromkeys([*same, *longer, *near]))[:3]
 
 
 def _each(answers: Sequence[Answer]) -> str:

@@ -275,7 +275,11 @@ class _Trial(_Steps):
     async def speak(self, sock: trio.socket.SocketType, peer: str) -> Spoken:
         """See what a port speaks; by TLS with our certificates, if we have any. Owns the socket."""
         files = self._plan.tls
-        context = None if files is None else load_node_context(files, "cluster.tls")
+        try:
+            context = None if files is None else load_node_context(files, "cluster.tls")
+        except BaseException:
+            sock.close()
+            raise
         return await find_out(sock, self._host, context, peer=peer)
 
 

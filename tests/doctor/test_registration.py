@@ -107,6 +107,7 @@ def test_a_long_list_is_cut() -> None:
         ("ap", ["app"]),
         ("APP", ["app"]),
         ("shop-9002", ["shop-9001"]),
+        ("Shop", ["shop-9001"]),
         ("nobody", []),
     ],
 )
