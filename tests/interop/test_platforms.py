@@ -1,0 +1,228 @@
+"""Each platform's page in README, from a rendered file to full `nodes()`, with a real release."""
+
+import shlex
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.interop import platform_world
+from tests.interop.platform_services import (
+    ADDRESSES,
+    API,
+    AWS_ENV,
+    ECS,
+    NAMESPACE,
+    Aws,
+    aws,
+    kubernetes_api,
+)
+from tests.interop.platform_units import Service, host
+from tests.interop.platform_world import (
+    APP,
+    COOKIE,
+    RPC,
+    NameServer,
+    Stated,
+    full,
+    name_server,
+    nodes_seen,
+    render,
+    seen_in,
+    wait_joined,
+)
+from tests.support.containers import Container, Network, network
+from tests.support.deadline import eventually
+from tests.support.moto_server import REGION
+from tests.support.releases import make_release
+
+pytestmark = pytest.mark.interop
+
+READY_WITHIN = 10.0
+
+ROOTS_SOCKET = "/run/epmdless/control.sock"
+
+
+@pytest.fixture(scope="module")
+def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
+    release = make_release(tmp_path_factory.mktemp("release"))
+    with network(release, *ADDRESSES) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def dns(net: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NameServer]:
+    with name_server(net, tmp_path_factory.mktemp("dns")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def cloud(net: Network, dns: NameServer) -> Iterator[Aws]:
+    with aws(net) as served:
+        yield served
+
+
+class Engine:
+    """Makes and starts containers, and removes them all at the end."""
+
+    def __init__(self, net: Network, stack: ExitStack) -> None:
+        self.net = net
+        self._stack = stack
+
+    def make(self) -> Container:
+        return self._stack.enter_context(self.net.container())
+
+    def host(self) -> Container:
+        """Make a host, on which epmdless and the release are."""
+        return self._stack.enter_context(host(self.make()))
+
+    def set_up(self, container: Container, script: str, **env: str) -> None:
+        """Run a script that sets a host up, and start the services that it has systemd start.
+
+        :param env: what is added to the environment of EPMDLESS' service.
+        """
+        container.path("/opt/set-up").write_text(script)
+        done = container.execute("sh", "/opt/set-up", COOKIE=COOKIE)
+        assert (done.status, done.stdout, done.stderr) == (0, "", "")
+        started = container.path("/run/systemctl").read_text().splitlines()
+        assert started[-1] == f"enable --now {APP}.service"
+        server = self._stack.enter_context(Service(container, "epmdless").start(**env))
+        eventually(lambda: container.path(ROOTS_SOCKET).exists(), within=READY_WITHIN, what=server.report)
+        self.node = self._stack.enter_context(Service(container, APP).start(**env))
+
+    def start(self, container: Container, stated: Stated, **env: str) -> None:
+        self._stack.enter_context(container.running(stated.argv, {**stated.env, **env}, stated.rights))
+
+
+@pytest.fixture
+def engine(net: Network) -> Iterator[Engine]:
+    with ExitStack() as stack:
+        yield Engine(net, stack)
+
+
+def test_docker_compose(engine: Engine, dns: NameServer) -> None:
+    stated = platform_world.compose(render("compose"))
+    replicas: list[Container] = []
+
+    def scale(count: int) -> None:
+        while len(replicas) < count:
+            container = engine.make()
+            container.path("/.dockerenv").touch()
+            engine.start(container, stated)
+            replicas.append(container)
+        dns.say("shop", [each.address for each in replicas])
+
+    scale(stated.document["deploy"]["replicas"])
+    wait_joined(replicas, ROOTS_SOCKET)
+    assert nodes_seen(replicas[0]) == full(replicas)
+    health = replicas[0].execute(*stated.health)
+    assert health.status == 0, health
+    scale(len(replicas) + 1)
+    wait_joined(replicas, ROOTS_SOCKET)
+    shown = replicas[-1].execute("epmdless", "cluster")
+    assert (shown.status, shown.stderr) == (0, "")
+    assert "3/3" in shown.stdout
+    assert replicas[0].stop() == 0
+    assert nodes_seen(replicas[1]) == full(replicas[1:])
+
+
+def test_kubernetes(engine: Engine, tmp_path: Path) -> None:
+    text = render("kubernetes")
+    pods: list[Container] = []
+    with kubernetes_api(engine.net, "shop-nodes", tmp_path) as api:
+
+        def add_pod() -> None:
+            pod = engine.make()
+            fields = {"metadata.name": f"shop-{len(pods)}", "metadata.namespace": NAMESPACE}
+            stated = platform_world.kubernetes(text, {**fields, "status.podIP": pod.address})
+            api.give_account(pod)
+            engine.start(pod, stated, KUBERNETES_SERVICE_HOST=API, KUBERNETES_SERVICE_PORT="443")
+            pods.append(pod)
+
+        for _ in range(3):
+            add_pod()
+        api.say([pod.address for pod in pods])
+        socket = "/tmp/epmdless-10001/control.sock"
+        wait_joined(pods, socket)
+        assert nodes_seen(pods[0]) == full(pods)
+        assert api.denied == []
+        for pod in pods:
+            assert status_of(engine.net, f"http://{pod.address}:9568/readyz") == 200
+        add_pod()
+        api.say([pod.address for pod in pods])
+        wait_joined(pods, socket)
+        assert pods[0].stop() == 0
+
+
+def status_of(net: Network, url: str) -> int:
+    def ask() -> int:
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code
+
+    return net.gateway.call(ask)
+
+
+def test_ecs_fargate(engine: Engine, cloud: Aws) -> None:
+    stated = platform_world.cloudformation(render("fargate-cloudformation"), {"AWS::Region": REGION})
+    service = CloudMapService(cloud, stated.document)
+    tasks = [engine.make() for _ in range(2)]
+    for task in tasks:
+        cloud.tasks[task.name] = task.address
+        env = {
+            "ECS_CONTAINER_METADATA_URI_V4": f"http://{ECS}/v4/{task.name}",
+            "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": "/v2/credentials/of-the-task",
+        }
+        engine.start(task, stated, **env, **AWS_ENV)
+        service.register(task)
+    wait_joined(tasks, ROOTS_SOCKET)
+    assert nodes_seen(tasks[0]) == full(tasks)
+    health = tasks[0].execute(*stated.health)
+    assert health.status == 0, health
+    assert tasks[0].stop() == 0
+
+
+class CloudMapService:
+    """The service of a template in Cloud Map, where ECS registers its tasks."""
+
+    def __init__(self, cloud: Aws, resources: Mapping[str, Any]) -> None:
+        self._cloud = cloud
+        zone = resources["Namespace"]["Properties"]["Name"]
+        name = resources["Discovery"]["Properties"]["Name"]
+        (registry,) = resources["Service"]["Properties"]["ServiceRegistries"]
+        self._port = str(registry["ContainerPort"])
+
+        def make(client: Any) -> Any:
+            client.create_http_namespace(Name=zone)
+            (namespace,) = client.list_namespaces()["Namespaces"]
+            return client.create_service(Name=name, NamespaceId=namespace["Id"])["Service"]["Id"]
+
+        self._id = cloud.ask("servicediscovery", make)
+
+    def register(self, task: Container) -> None:
+        """Register a task that is not healthy yet."""
+        attributes = {"AWS_INSTANCE_IPV4": task.address, "AWS_INSTANCE_PORT": self._port}
+        attributes["AWS_INIT_HEALTH_STATUS"] = "UNHEALTHY"
+        own = {"ServiceId": self._id, "InstanceId": task.name, "Attributes": attributes}
+        self._cloud.ask("servicediscovery", lambda client: client.register_instance(**own))
+
+
+def test_ec2_auto_scaling(engine: Engine, cloud: Aws) -> None:
+    script = render("systemd", "--ec2")
+    instances = [engine.host() for _ in range(2)]
+    cloud.scale_to({each.address for each in instances})
+    for instance in instances:
+        instance.path("/sys/class/dmi/id").mkdir(parents=True)
+        instance.path("/sys/class/dmi/id/sys_vendor").write_text("Amazon EC2\n")
+        engine.set_up(instance, script, **AWS_ENV)
+    wait_joined(instances, ROOTS_SOCKET)
+    # "Look", as root.
+    asked = ["sh", "-c", f"set -a; . /etc/shop/cookie.env; exec {' '.join(map(shlex.quote, RPC))}"]
+    assert seen_in(instances[0].execute(*asked)) == full(instances)

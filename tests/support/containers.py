@@ -1,0 +1,239 @@
+"""Containers on one bridge, as a container engine makes them: each has a network with an address of its own
+and a default route, mounts, a host name, and a first process with process ids of its own.
+
+```
+c1 10.0.0.1   c2 .2   c3 .3 ... ──bridge── .254 the gateway, which forwards nothing; services run on it
+```
+
+    with network(release) as net:
+        with net.container() as shop, shop.running(["bin/shop", "start"], {"RELEASE_COOKIE": …}, rights): ...
+
+Its files are this machine's, seen through a layer of its own: epmdless is in /opt/epmdless, the release in
+/opt/shop, which is the working directory; what it writes goes with it.
+"""
+
+import os
+import signal
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tests.support.deadline import eventually
+from tests.support.machine import Machine
+from tests.support.process import Finished, Program, run
+from tests.support.releases import Release
+from tests.support.subnets import BRIDGES_ONLY_BRIDGE
+from tests.support.tools import PYTHON, require, search_path
+
+PREFIX: Final = "10.0.0"
+GATEWAY: Final = f"{PREFIX}.254"
+
+HOME: Final = "/opt/shop"
+"""The release, and the working directory."""
+
+IMAGE_ENV: Final = {"PATH": f"/opt/epmdless/bin:{search_path()}", "LANG": "C.UTF-8"}
+"""What README's image sets."""
+
+STARTED_WITHIN = 10.0
+ENDED_WITHIN = 20.0
+COMMAND_WITHIN = 20.0
+
+ROOT: Final = "/mnt/root"
+"""Where the container's own root is among the files of its machine."""
+
+STRANGE: Final = ("/proc/", "/sys/", "/dev/", "/run/", "/tmp/", "/mnt/", "/etc/")
+"""Folders of which a container has others, or none."""
+
+# A layer for the container above this machine's files; mounts within them do not show there by themselves.
+# Programs that run as somebody else need Python, too, which may be in root's home.
+LAYER = """
+venv="$1" release="$2" gateway="$3" address="$4" name="$5"; shift 5
+mount -t tmpfs tmpfs /mnt
+cd /mnt
+mkdir root upper work shop shop-work
+mount -t overlay overlay -o lowerdir=/,upperdir=upper,workdir=work root
+for mounted; do mount --bind "$mounted" "root$mounted"; done
+cd root
+mount --rbind /dev dev
+mount -t sysfs sysfs sys
+mount -t tmpfs tmpfs sys/class
+mount -t tmpfs tmpfs tmp
+mount -t tmpfs -o mode=755 tmpfs run
+chmod 755 root
+mkdir -p opt/epmdless opt/shop
+mount --bind "$venv" opt/epmdless
+mount -t overlay overlay -o "lowerdir=$release,upperdir=/mnt/shop,workdir=/mnt/shop-work" opt/shop
+rm -f .dockerenv etc/resolv.conf etc/hosts
+printf 'nameserver %s\n' "$gateway" >etc/resolv.conf
+printf '127.0.0.1 localhost\n%s %s\n' "$address" "$name" >etc/hosts
+"""
+
+# As an engine does for `read_only` or `readOnlyRootFilesystem`.
+READ_ONLY = """
+for folder in / /opt/epmdless /opt/shop /tmp /run; do mount -o remount,bind,ro "/mnt/root$folder"; done
+for folder; do mount -t tmpfs tmpfs "/mnt/root$folder"; done
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """What the programs in a container may do.
+
+    :ivar user: number of the user as whom they run.
+    :ivar is_confined: no capability, and no way to get one.
+    :ivar is_read_only: nothing can be written but the folders `writable`, which are empty at first.
+    """
+
+    user: int = 0
+    is_confined: bool = False
+    is_read_only: bool = False
+    writable: Sequence[str] = ()
+
+    @property
+    def words(self) -> list[str]:
+        """The words in front of a command that take the other rights away."""
+        words = [require("setpriv", "util-linux"), f"--reuid={self.user}", f"--regid={self.user}"]
+        words.append("--clear-groups")
+        if self.is_confined:
+            words += ["--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"]
+        return words
+
+
+class Container(Machine):
+    """A container, in which nothing runs at first.
+
+    :ivar address: its own.
+    """
+
+    def __init__(self, number: int, hosts: Path) -> None:
+        super().__init__(f"c{number}", hosts)
+        self.address = f"{PREFIX}.{number}"
+        self._env: dict[str, str] = {}
+        self._rights = Rights()
+        self._main: Program | None = None
+
+    @property
+    def main(self) -> Program:
+        """Its program, as seen from outside: its output is the container's log."""
+        assert self._main is not None, "nothing runs in it"
+        return self._main
+
+    @property
+    def first(self) -> int:
+        """The process id, as seen from outside, of its first process."""
+        children = Path(f"/proc/{self.main.pid}/task/{self.main.pid}/children")
+
+        def found() -> str:
+            assert not self.main.ended, self.main.report()
+            return children.read_text()
+
+        return int(eventually(found, within=STARTED_WITHIN, what=self.main.report))
+
+    @contextmanager
+    def running(self, argv: Sequence[str], env: Mapping[str, str], rights: Rights) -> Iterator["Container"]:
+        """Run a command as its first process until the context ends.
+
+        :param env: what is added to the image's.
+        """
+        if rights.is_read_only:
+            self.run(READ_ONLY, *rights.writable)
+        self._rights = rights
+        self._env = {**IMAGE_ENV, "HOME": "/" if rights.user else "/root", "HOSTNAME": self.name, **env}
+        unshare = [require("unshare", "util-linux"), "--pid", "--fork", "--kill-child", "--mount-proc"]
+        words = [*self.prefix, *unshare, f"--root={ROOT}", f"--wd={HOME}", "--", *rights.words, *argv]
+        self._main = Program(words, env=self._env)
+        try:
+            yield self
+        finally:
+            self._main.close()
+            self._main = None
+
+    def execute(self, *words: str, **env: str) -> Finished:
+        """Run a command beside what runs in it, as `docker exec` does."""
+        return run(self._there(*self._rights.words, *words), env=self._env | env, within=COMMAND_WITHIN)
+
+    def begin(self, words: Sequence[str], env: Mapping[str, str], *, stdin: bool = False) -> Program:
+        """Start a program beside what runs in it, with this environment alone; the caller ends it."""
+        return Program(self._there(*words), env=env, stdin=stdin)
+
+    def _there(self, *words: str) -> list[str]:
+        spaces = ["--net", "--mount", "--uts", "--pid", "--root", f"--target={self.first}"]
+        where = f"--wd=/proc/{self.first}/root{HOME}"
+        return [require("nsenter", "util-linux"), *spaces, where, "--", *words]
+
+    def stop(self) -> int:
+        """End it as `docker stop` does: SIGTERM for its first process. Returns its exit status."""
+        os.kill(self.first, signal.SIGTERM)
+        return self.main.wait(ENDED_WITHIN)
+
+    def path(self, inside: str) -> Path:
+        """A file in it, as seen from outside."""
+        return Path(f"/proc/{self.pid}/root{ROOT}{inside}")
+
+
+class Network:
+    """A bridge, the gateway's machine, and a container more whenever one is wanted."""
+
+    def __init__(self, gateway: Machine, folder: Path, release: Release, addresses: Sequence[str]) -> None:
+        """Make it.
+
+        :param addresses: further ones of the gateway, at which all containers reach it.
+        """
+        self.gateway = gateway
+        self._folder = folder
+        self._release = release
+        self._made = 0
+        own = "".join(f"ip address add {address}/32 dev bridge;" for address in addresses)
+        gateway.run(
+            f"ip link add bridge type bridge; ip address add {GATEWAY}/24 dev bridge; {own}"
+            f" ip link set bridge up; {BRIDGES_ONLY_BRIDGE}"
+        )
+
+    @contextmanager
+    def container(self) -> Iterator[Container]:
+        """Make a container; its address is one that nobody had before."""
+        self._made += 1
+        hosts = self._folder / f"hosts-{self._made}"
+        hosts.touch()
+        container = Container(self._made, hosts)
+        try:
+            self._connect(container)
+            venv = Path(PYTHON).parent.parent
+            where = [GATEWAY, container.address, container.name]
+            container.run(LAYER, str(venv), str(self._release.root), *where, *_mounted())
+            yield container
+        finally:
+            container.close()
+
+    def _connect(self, container: Container) -> None:
+        cable = container.name
+        self.gateway.run(
+            f"ip link add {cable} type veth peer name eth0 netns {container.pid};"
+            f" ip link set {cable} master bridge up"
+        )
+        container.run(
+            f"ip address add {container.address}/24 dev eth0; ip link set eth0 up;"
+            f" ip route add default via {GATEWAY}"
+        )
+
+
+def _mounted() -> list[str]:
+    """Folders and files of this machine that are mounts within its root, and a container's as well."""
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    points = [line.split()[4] for line in lines]
+    return [point for point in points if point != "/" and not f"{point}/".startswith(STRANGE)]
+
+
+@contextmanager
+def network(release: Release, *addresses: str) -> Iterator[Network]:
+    """Make a network whose containers hold this release."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="network-")))
+        hosts = folder / "hosts"
+        hosts.touch()
+        gateway = Machine("gateway", hosts)
+        stack.callback(gateway.close)
+        yield Network(gateway, folder, release, addresses)
