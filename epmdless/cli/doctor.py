@@ -14,8 +14,8 @@ from epmdless.cli.options import CONFIG_OPTION, JSON_OPTION
 from epmdless.config import Config
 
 if TYPE_CHECKING:
+    from epmdless.doctor.plan import Plan
     from epmdless.doctor.report import Report
-    from epmdless.doctor.walk import Plan
     from epmdless.net.tls.contexts import TlsFiles
 
 STATUSES = """\b
@@ -109,7 +109,7 @@ def _tls_files(found: Config) -> TlsFiles | None:
 
 
 def _plan(node: str, found: Config, cookie: bytes | None, epmd_port: int, *, asks_epmd: bool) -> Plan:
-    from epmdless.doctor.walk import Plan
+    from epmdless.doctor.plan import Plan
     from epmdless.resolve.build import own_host
 
     tls, own = found.cluster.tls, own_host(found.resolve)

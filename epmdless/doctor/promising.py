@@ -24,6 +24,11 @@ class Promise(NamedTuple):
     port: int
     by: str
 
+    @property
+    def as_said(self) -> str:
+        """For a port that is this one."""
+        return "as the scheme promises" if self.by == "scheme" else f"as {self.by} says"
+
     def __str__(self) -> str:
         return f"the scheme promises {self.port}" if self.by == "scheme" else f"{self.by} says {self.port}"
 

@@ -82,7 +82,7 @@ def _judged(
     said, advice = found[0].said, []
     promise = promised.promise
     if promise is not None and promise.port == registered.port:
-        said += f", as {promise.by} says" if promise.by != "scheme" else ", as the scheme promises"
+        said += f", {promise.as_said}"
     elif promise is not None:
         said += f", but {promise}"
         advice.append(_fixing(promise))

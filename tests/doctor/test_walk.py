@@ -163,7 +163,7 @@ async def test_a_mismatch_that_explains_the_failure_is_the_fault(world: World) -
     ends_at(walked, "epmd")
     assert walked.verdicts == "oof" + "oooo" + "oo"
     assert f"EPMD says port {port}, where the way ends (tcp: " in walked.said("epmd")
-    assert f"the node is at {world.port}, as scheme says" in walked.said("epmd")
+    assert f"the node is at {world.port}, as the scheme promises" in walked.said("epmd")
 
 
 async def test_a_mismatch_where_neither_port_is_the_nodes(world: World) -> None:

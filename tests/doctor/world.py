@@ -12,8 +12,9 @@ import structlog
 import trio
 
 from epmdless.config import ResolveSection
+from epmdless.doctor.plan import Plan
 from epmdless.doctor.report import Report, Step, StepName
-from epmdless.doctor.walk import Plan, walk
+from epmdless.doctor.walk import walk
 from epmdless.errors import RemoteProtocolError
 from epmdless.names import printable
 from epmdless.net.plain import send_all
