@@ -36,5 +36,6 @@ def main() -> NoReturn:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))  # noqa: PTH100, PTH120 - pathlib is a megabyte
+    # Behind the standard library: what else lies beside the package may have the name of one of its modules.
+    sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))  # noqa: PTH100, PTH120 - pathlib is a megabyte
     main()

@@ -10,8 +10,8 @@ import sys
 import time
 from pathlib import Path
 
-BEHAVIOURS = ("ready", "silent", "fail-2", "fail-1", "deaf")
-"""Says that it is ready; never does; ends at once with a status; is ready, and ignores SIGTERM."""
+BEHAVIOURS = ("ready", "silent", "fail-2", "fail-1")
+"""Says that it is ready; never does; ends at once with a status."""
 
 
 def main(behaviour: str, journal: Path) -> None:
@@ -23,7 +23,7 @@ def main(behaviour: str, journal: Path) -> None:
         note(f"ended {os.getpid()} by {signal.Signals(number).name}")
         os._exit(0)
 
-    signal.signal(signal.SIGTERM, signal.SIG_IGN if behaviour == "deaf" else stop)
+    signal.signal(signal.SIGTERM, stop)
     note(f"started {os.getpid()} for {os.environ['EPMDLESS_HOST']}")
     note(f"descriptors {sorted(int(path.name) for path in Path('/proc/self/fd').iterdir())[:-1]}")
     if behaviour.startswith("fail"):
