@@ -88,6 +88,15 @@ async def test_a_server_that_hangs(
     assert trio.current_time() - began <= ANSWER_SECONDS + asking.LIST_SECONDS
 
 
+async def test_a_server_that_drips(nursery: trio.Nursery, patient_clock: MockClock) -> None:
+    server = Server()
+    server.says, server.drips = FOUND, True
+    began = trio.current_time()
+    answer = await answer_of(nursery, server)
+    assert (answer.trouble, "and then it hung" in answer.said) == ("wrong", True)
+    assert trio.current_time() - began <= ANSWER_SECONDS
+
+
 async def test_a_web_server_that_waits_for_the_end_of_a_line(
     nursery: trio.Nursery, patient_clock: MockClock
 ) -> None:

@@ -57,6 +57,7 @@ class Server:
 
     :ivar says: what it answers; None: what `nodes` says.
     :ivar then: what it does after that.
+    :ivar drips: a byte of its answer each second.
     :ivar at_line_end: it answers nothing before the end of a line, as a web server.
     """
 
@@ -65,6 +66,7 @@ class Server:
         self.says: bytes | None = None
         self.then: Literal["close", "hang"] = "close"
         self.at_line_end = False
+        self.drips = False
         self.port = 0
         self.heard: list[bytes] = []
 
@@ -88,7 +90,12 @@ class Server:
             while self.at_line_end and b"\n" not in data:
                 data += await sock.recv(65_536)
             self.heard.append(data)
-            await send_all(sock, self._answer(data) if self.says is None else self.says)
+            answer = self._answer(data) if self.says is None else self.says
+            while self.drips:
+                await sock.send(answer[:1])
+                answer = answer[1:] or answer
+                await trio.sleep(1)
+            await send_all(sock, answer)
             if self.then == "hang":
                 await trio.sleep_forever()
 
