@@ -17,7 +17,8 @@ from tests.support.deadline import eventually
 from tests.support.http_services import Asked, http_service
 from tests.support.kubernetes_api import endpoint, event, page_of, slice_of
 from tests.support.moto_server import CREDENTIALS, NOTHING_ELSE, REGION, Moto
-from tests.support.tools import PYTHON
+from tests.support.process import Program
+from tests.support.tools import PYTHON, clean_env
 
 T = TypeVar("T")
 
@@ -227,9 +228,9 @@ def _credentials() -> bytes:
 def aws(net: Network) -> Iterator[Aws]:
     """Have AWS until the context ends; it is ready."""
     served = Aws(net)
-    argv = [PYTHON, "-m", "moto.server", "-H", "0.0.0.0", "-p", str(AWS_PORT)]
+    argv = [*net.gateway.prefix, PYTHON, "-m", "moto.server", "-H", "0.0.0.0", "-p", str(AWS_PORT)]
     with ExitStack() as stack:
-        program = stack.enter_context(net.gateway.start(argv, **CREDENTIALS, **NOTHING_ELSE))
+        program = stack.enter_context(Program(argv, env=clean_env(**CREDENTIALS, **NOTHING_ELSE)))
         stack.enter_context(http_service(net.gateway, (ECS, 80), served.ecs))
         stack.enter_context(http_service(net.gateway, (IMDS, 80), served.imds))
 

@@ -25,19 +25,23 @@ from tests.interop.platform_units import Service, host
 from tests.interop.platform_world import (
     APP,
     COOKIE,
+    NODES,
     RPC,
     NameServer,
     Stated,
     full,
     name_server,
+    node_of,
     nodes_seen,
     render,
     seen_in,
     wait_joined,
 )
-from tests.support.containers import Container, Network, network
+from tests.support.beam import Beam
+from tests.support.containers import IMAGE_ENV, Container, Network, network
 from tests.support.deadline import eventually
 from tests.support.moto_server import REGION
+from tests.support.process import Program
 from tests.support.releases import make_release
 
 pytestmark = pytest.mark.interop
@@ -90,9 +94,19 @@ class Engine:
         assert (done.status, done.stdout, done.stderr) == (0, "", "")
         started = container.path("/run/systemctl").read_text().splitlines()
         assert started[-1] == f"enable --now {APP}.service"
-        server = self._stack.enter_context(Service(container, "epmdless").start(**env))
-        eventually(lambda: container.path(ROOTS_SOCKET).exists(), within=READY_WITHIN, what=server.report)
-        self.node = self._stack.enter_context(Service(container, APP).start(**env))
+        self.serve(container, Service(container, "epmdless").start(**env))
+        self.keep(Service(container, APP).start(**env))
+
+    def serve(self, container: Container, server: Program) -> None:
+        """Keep `epmdless serve` on a host until the end, and wait until it serves."""
+        self.keep(server)
+        socket = container.path(ROOTS_SOCKET)
+        eventually(lambda: server.ended or socket.exists(), within=READY_WITHIN, what=server.report)
+        assert not server.ended, server.report()
+
+    def keep(self, program: Program) -> None:
+        """End a program at the end."""
+        self._stack.enter_context(program)
 
     def start(self, container: Container, stated: Stated, **env: str) -> None:
         self._stack.enter_context(container.running(stated.argv, {**stated.env, **env}, stated.rights))
@@ -226,3 +240,31 @@ def test_ec2_auto_scaling(engine: Engine, cloud: Aws) -> None:
     # "Look", as root.
     asked = ["sh", "-c", f"set -a; . /etc/shop/cookie.env; exec {' '.join(map(shlex.quote, RPC))}"]
     assert seen_in(instances[0].execute(*asked)) == full(instances)
+
+
+HOSTS = """
+[cluster]
+cookie_variable = "RELEASE_COOKIE"
+
+[cluster.source.dns]
+kind      = "dns"
+basename  = "shop-9001"
+addresses = ["hosts.internal"]
+"""
+
+
+def test_plain_hosts(engine: Engine, dns: NameServer) -> None:
+    """On one a release whose env.sh was rendered, beside `epmdless serve`; on the other OTP 27's `erl`."""
+    hosts = [engine.host() for _ in range(2)]
+    env = {**IMAGE_ENV, "HOME": "/root", "RELEASE_COOKIE": COOKIE, "EPMDLESS_CONFIG_TOML": HOSTS}
+    dns.say("hosts.internal", [each.address for each in hosts])
+    release, erl = hosts
+    release.path("/opt/shop/releases/0.1.0/env.sh").write_text(render("env.sh"))
+    prefix = [*erl.beside, "epmdless", "exec", f"--app={APP}", "--set-name", "--"]
+    engine.serve(release, release.begin(["epmdless", "serve"], env))
+    engine.keep(release.begin(["bin/shop", "start"], env))
+    with Beam("otp27", None, epmd_port=4369, args=["-setcookie", COOKIE], env=env, prefix=prefix) as beam:
+        assert beam.name == node_of(erl)
+        wait_joined(hosts, ROOTS_SOCKET)
+        assert beam.eval("nodes().") == f"['{node_of(release)}']"
+        assert seen_in(release.execute("bin/shop", "rpc", NODES, **env)) == full(hosts)

@@ -27,6 +27,7 @@ from tests.support.process import Finished, Program, run
 from tests.support.releases import Release
 from tests.support.subnets import BRIDGES_ONLY_BRIDGE
 from tests.support.tools import PYTHON, require, search_path
+from tests.support.trees import SUITES, cache_folder
 
 PREFIX: Final = "10.0.0"
 GATEWAY: Final = f"{PREFIX}.254"
@@ -153,16 +154,17 @@ class Container(Machine):
 
     def execute(self, *words: str, **env: str) -> Finished:
         """Run a command beside what runs in it, as `docker exec` does."""
-        return run(self._there(*self._rights.words, *words), env=self._env | env, within=COMMAND_WITHIN)
+        return run([*self.beside, *self._rights.words, *words], env=self._env | env, within=COMMAND_WITHIN)
 
-    def begin(self, words: Sequence[str], env: Mapping[str, str], *, stdin: bool = False) -> Program:
+    def begin(self, words: Sequence[str], env: Mapping[str, str]) -> Program:
         """Start a program beside what runs in it, with this environment alone; the caller ends it."""
-        return Program(self._there(*words), env=env, stdin=stdin)
+        return Program([*self.beside, *words], env=env)
 
-    def _there(self, *words: str) -> list[str]:
+    @property
+    def beside(self) -> list[str]:
+        """The words in front of a command to run it beside what runs in it."""
         spaces = ["--net", "--mount", "--uts", "--pid", "--root", f"--target={self.first}"]
-        where = f"--wd=/proc/{self.first}/root{HOME}"
-        return [require("nsenter", "util-linux"), *spaces, where, "--", *words]
+        return [require("nsenter", "util-linux"), *spaces, f"--wd=/proc/{self.first}/root{HOME}", "--"]
 
     def stop(self) -> int:
         """End it as `docker stop` does: SIGTERM for its first process. Returns its exit status."""
@@ -204,6 +206,7 @@ class Network:
             venv = Path(PYTHON).parent.parent
             where = [GATEWAY, container.address, container.name]
             container.run(LAYER, str(venv), str(self._release.root), *where, *_mounted())
+            _tell_trees(container)
             yield container
         finally:
             container.close()
@@ -218,6 +221,16 @@ class Network:
             f"ip address add {container.address}/24 dev eth0; ip link set eth0 up;"
             f" ip route add default via {GATEWAY}"
         )
+
+
+def _tell_trees(container: Container) -> None:
+    """Let the trees of other OTP releases find hosts as the container does."""
+    for suite in SUITES.values():
+        folder = container.path(str(cache_folder() / suite / "etc"))
+        for name in ("hosts", "resolv.conf"):
+            if folder.exists():
+                (folder / name).unlink(missing_ok=True)
+                (folder / name).write_bytes(container.path(f"/etc/{name}").read_bytes())
 
 
 def _mounted() -> list[str]:
