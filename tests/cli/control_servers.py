@@ -95,13 +95,18 @@ class FakeCluster:
 
 
 @contextmanager
-def serving(path: Path, links: FakeLinks, cluster: FakeCluster | None = None) -> Iterator[Path]:
-    """Serve these links and this cluster with the real control server, in a thread of its own."""
+def serving(
+    path: Path, links: FakeLinks, cluster: FakeCluster | None = None, publish: View | None = None
+) -> Iterator[Path]:
+    """Serve these links, this cluster and what is published with the real control server, in a thread of its
+    own."""
     ready: queue.SimpleQueue[tuple[trio.lowlevel.TrioToken, trio.CancelScope]] = queue.SimpleQueue()
 
     async def main() -> None:
         async with trio.open_nursery() as nursery:
-            server = ControlServer(links, lambda: None if cluster is None else cluster.view())
+            server = ControlServer(
+                links, lambda: None if cluster is None else cluster.view(), lambda: publish
+            )
             await nursery.start(server.serve, open_control_socket(path))
             ready.put((trio.lowlevel.current_trio_token(), nursery.cancel_scope))
 
