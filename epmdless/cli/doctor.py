@@ -16,6 +16,7 @@ from epmdless.config import Config
 if TYPE_CHECKING:
     from epmdless.doctor.plan import Plan
     from epmdless.doctor.report import Report
+    from epmdless.doctor.steps import Watch
     from epmdless.net.tls.contexts import TlsFiles
 
 STATUSES = """\b
@@ -73,8 +74,8 @@ def doctor(
         report = _walk(plan, found)
         click.echo(json.dumps(report.to_json(), ensure_ascii=False))
     else:
-        with console.status("walking"):
-            report = _walk(plan, found)
+        with console.status("walking") as status:
+            report = _walk(plan, found, lambda name: status.update(f"walking: {doctor_lines.title(name)}"))
         doctor_lines.show(console, report)
     sys.exit(report.status)
 
@@ -128,11 +129,11 @@ def _plan(node: str, found: Config, cookie: bytes | None, epmd_port: int, *, ask
     )
 
 
-def _walk(plan: Plan, found: Config) -> Report:
+def _walk(plan: Plan, found: Config, watch: Watch = lambda _: None) -> Report:
     import trio
 
     from epmdless import log as logs
     from epmdless.doctor.walk import walk
 
     # What a resolver has to complain of is in the report.
-    return trio.run(walk, plan, logs.configure("error", found.log.format))
+    return trio.run(walk, plan, logs.configure("error", found.log.format), watch)

@@ -28,7 +28,10 @@ MARKS: Mapping[Verdict, Mark] = {
     "skipped": Mark("·", "-", "dim"),
 }
 
-TITLES: Mapping[StepName, str] = {"round_trip": "round trip"}
+
+def title(name: StepName) -> str:
+    """A step as people read it."""
+    return name.replace("_", " ")
 
 
 def show(console: Console, report: Report) -> None:
@@ -43,7 +46,7 @@ def show(console: Console, report: Report) -> None:
         style = mark.style if step.finding.verdict in ("failed", "skipped") else ""
         table.add_row(
             Text(mark.sign if can_sign else mark.plain, style=mark.style),
-            Text(TITLES.get(step.name, step.name), style="bold"),
+            Text(title(step.name), style="bold"),
             Text(_time(step), style="dim"),
             Text(_shown(console, step.finding.said), style=style),
         )
@@ -61,8 +64,7 @@ def _time(step: Step) -> str:
 def _verdict(console: Console, report: Report) -> Text:
     ended = report.ended_at
     if ended is not None:
-        title = TITLES.get(ended.name, ended.name)
-        line = Text(f"The way ends at {title}", style="bold red")
+        line = Text(f"The way ends at {title(ended.name)}", style="bold red")
         line.append(f" (exit status {EXIT_STATUS[ended.name]}): ", style="not bold")
         return line.append(_shown(console, ended.finding.said), style="not bold")
     warned = [step.name for step in report.steps if step.finding.verdict == "warning"]

@@ -34,7 +34,7 @@ MAX_ANSWER = 2 * 1024 * 1024
 
 READ_SIZE = 65_536
 
-Trouble = Literal["refused", "filtered", "unreachable", "missing", "foreign", "silent", "wrong"]
+Trouble = Literal["refused", "filtered", "unreachable", "missing", "foreign", "closed", "silent", "wrong"]
 """``missing``: it does not know the node; ``foreign``: it is no EPMD server; ``wrong``: it lies."""
 
 
@@ -150,7 +150,7 @@ def _judge_node(address: Address, alive: str, node: Node, heard: _Heard) -> Answ
 
 def _nothing(address: Address, heard: _Heard) -> Answer:
     if heard.is_closed and not heard.is_provoked:
-        return Answer(address, "it closed the connection without an answer", trouble="foreign")
+        return Answer(address, "it closed the connection without an answer", trouble="closed")
     said = f"it takes the connection and says nothing within {ANSWER_SECONDS:g} s"
     return Answer(address, said, trouble="silent")
 

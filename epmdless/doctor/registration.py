@@ -29,6 +29,7 @@ _WORST: tuple[Trouble, ...] = (
     "missing",
     "wrong",
     "foreign",
+    "closed",
     "silent",
     "refused",
     "filtered",
@@ -128,6 +129,11 @@ def _remedies(worst: Answer, port: int, alive: str) -> list[str]:
     match worst.trouble:
         case "missing":
             return [_who_is_there(worst), _unregistered(alive)]
+        case "closed":
+            return [
+                "an EPMD server that does not answer all closes so: let [epmd.access] there have this host",
+                f"or see who listens on port {port} there (ss -ltnp 'sport = :{port}'), and have it be EPMD",
+            ]
         case "wrong" | "foreign" | "silent":
             return [
                 f"see who listens on port {port} there (ss -ltnp 'sport = :{port}'), and have it be EPMD",

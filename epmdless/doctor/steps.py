@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import trio
@@ -11,18 +11,26 @@ from epmdless.doctor.report import LIMITS, Finding, Step, StepName
 
 T = TypeVar("T")
 
+Watch = Callable[[StepName], None]
+"""Told of each step as it begins."""
+
 GRACE = 1.0
 """Seconds beyond its limit until a step is given up: it keeps to the limit by itself, and says what is up."""
 
 
 class Steps:
-    """Steps that were taken."""
+    """Steps that were taken.
 
-    def __init__(self) -> None:
+    :param watch: told of each as it begins.
+    """
+
+    def __init__(self, watch: Watch) -> None:
         self.taken: dict[StepName, Step] = {}
+        self._watch = watch
 
     async def take(self, name: StepName, step: Awaitable[tuple[T, Finding]]) -> T | None:
         """Take a step, and note how it went; None where its time was up."""
+        self._watch(name)
         began, value = trio.current_time(), None
         finding = Finding("failed", f"no end of it within {LIMITS[name]:g} s", ("try again",))
         with trio.move_on_after(LIMITS[name] + GRACE):

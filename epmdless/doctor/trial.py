@@ -17,7 +17,7 @@ from epmdless.doctor.plan import Plan
 from epmdless.doctor.reaching import ReachError, at_port, reach
 from epmdless.doctor.report import LIMITS, Finding
 from epmdless.doctor.speaking import judge, refused
-from epmdless.doctor.steps import Steps
+from epmdless.doctor.steps import Steps, Watch
 from epmdless.names import NodeName
 from epmdless.net.dialing import Address
 from epmdless.wire.handshake import Framing
@@ -29,8 +29,8 @@ class Trial(Steps):
     :ivar met: the node, if it is the one that was meant; for the caller to close.
     """
 
-    def __init__(self, plan: Plan, name: NodeName) -> None:
-        super().__init__()
+    def __init__(self, plan: Plan, name: NodeName, watch: Watch) -> None:
+        super().__init__(watch)
         self._plan = plan
         self._name = name
         self._host = plan.server_name or name.host or ""

@@ -17,7 +17,7 @@ from epmdless.doctor.promising import Promise, Promised, ask_chain
 from epmdless.doctor.proving import NOT_TRIED, call, from_handshake, try_cookie
 from epmdless.doctor.registration import Registered, judge
 from epmdless.doctor.report import NOT_REACHED, STEPS, Finding, Report, Step
-from epmdless.doctor.steps import Steps
+from epmdless.doctor.steps import Steps, Watch
 from epmdless.doctor.trial import Trial
 from epmdless.log import Log
 from epmdless.names import NodeName
@@ -33,15 +33,19 @@ _OLD_ANSWER = (
 )
 
 
-async def walk(plan: Plan, log: Log) -> Report:
+async def walk(plan: Plan, log: Log, watch: Watch = lambda _: None) -> Report:
     """Walk to a node, and leave it as it was. Takes as long as all `LIMITS` together, at most; where EPMD and
-    the chain say different ports, those of four steps count twice."""
-    return await _Walk(plan, log).run()
+    the chain say different ports, those of four steps count twice.
+
+    :param watch: told of each step as it begins.
+    :raises ConfigError: the certificates cannot be loaded (any more).
+    """
+    return await _Walk(plan, log, watch).run()
 
 
 class _Walk(Steps):
-    def __init__(self, plan: Plan, log: Log) -> None:
-        super().__init__()
+    def __init__(self, plan: Plan, log: Log, watch: Watch) -> None:
+        super().__init__(watch)
         self._plan = plan
         self._log = log
 
@@ -120,7 +124,7 @@ class _Walk(Steps):
         return trial.met
 
     async def _try(self, name: NodeName, addresses: Sequence[Address], port: int, *, is_old: bool) -> Trial:
-        trial = Trial(self._plan, name)
+        trial = Trial(self._plan, name, self._watch)
         await trial.run(addresses, port, is_old=is_old)
         return trial
 

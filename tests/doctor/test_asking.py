@@ -29,7 +29,7 @@ async def answer_of(nursery: trio.Nursery, server: Server, alive: str = "app") -
     [
         (HTTP, "foreign", "no EPMD server: a web server"),
         (b"\x15\x03\x01\x00\x02\x02\x0a", "foreign", "somebody who speaks TLS"),
-        (b"", "foreign", "without an answer"),
+        (b"", "closed", "without an answer"),
         (b"w", "wrong", "half an answer (1 bytes"),
         (FOUND[:8], "wrong", "and then it closed"),
         (FOUND[:14], "wrong", "and then it closed"),

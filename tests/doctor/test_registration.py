@@ -76,6 +76,7 @@ def test_a_chain_that_fails_is_told() -> None:
         ("filtered", "let TCP port 4369 through to 10.0.0.1"),
         ("unreachable", "let TCP port 4369 through to 10.0.0.1"),
         ("foreign", "sport = :4369"),
+        ("closed", "epmd.access"),
         ("silent", "sport = :4369"),
         ("wrong", "sport = :4369"),
         ("missing", "no node at all"),

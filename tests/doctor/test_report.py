@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+
+import pytest
 
 from epmdless.doctor.meeting import releases
 from epmdless.doctor.report import EXIT_STATUS, LIMITS, NOT_REACHED, STEPS, Finding, Report, Step
+from epmdless.wire.handshake import Challenge, Side, decode
 from tests.cluster.scripted_node import FLAGS, NO_SPAWN
+from tests.wire.examples import VECTORS
 
 
 def report(**findings: Finding) -> Report:
@@ -43,8 +48,18 @@ def test_the_plain_form_commands_no_terminal() -> None:
     assert step["more"]["of"][1:] == [1, None]
 
 
+@pytest.mark.parametrize(
+    ("release", "said"), [(25, "OTP 25 to 27"), (27, "OTP 25 to 27"), (29, "OTP 28 or later")]
+)
+def test_flags_of_real_nodes(release: int, said: str) -> None:
+    """OTP 25 and 27 say the same."""
+    lines = json.loads(gzip.decompress((VECTORS / f"a{release}-b{release}.json.gz").read_bytes()))
+    challenge = decode(Side.FAR, bytes.fromhex(lines[2][1])[2:])
+    assert isinstance(challenge, Challenge)
+    assert releases(challenge.flags) == said
+
+
 def test_flags_and_releases() -> None:
-    """Of real nodes: see tests/vectors. Those of OTP 25 and 27 do not differ."""
     assert releases(FLAGS) == "OTP 25 to 27"
     assert releases(0x6D07DF7FBD) == "OTP 28 or later"
     assert releases(NO_SPAWN & ~0x4000000) == "OTP 24"
