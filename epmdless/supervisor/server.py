@@ -163,7 +163,9 @@ class Server:
         self.due = self._hands.now() + ELSEWHERE_SECONDS
 
     def _start(self) -> None:
-        self._is_elsewhere = False
+        if self._is_elsewhere:
+            self._hands.say("the EPMD server that answered is gone: one is started")
+            self._is_elsewhere = False
         self._started = self._hands.now()
         try:
             self.pid = self._hands.start_server(self._host)

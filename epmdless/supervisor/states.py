@@ -154,6 +154,10 @@ class Supervisor:
         except OSError as error:
             self._fail(f"the command cannot be started: {error.strerror or error}", EXIT_FAILURE)
             return
+        if self.server.pid is None and not self._orders.helper:
+            self._hands.say(
+                f"an EPMD server answers on port {self._orders.epmd_port} already: none is started"
+            )
         self._phase = "running"
         for number in self._early:
             self._pass_on(number)

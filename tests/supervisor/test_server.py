@@ -71,7 +71,7 @@ def test_its_place_is_taken_once_it_was_missing_twice_in_a_row(hands: FakeHands)
     pass_time(server, hands)
     server.ended(104, NOBODY)
     assert hands.done() == ["question 104", f"server 105 {HOST}"]
-    assert hands.said == []
+    assert hands.said == ["the EPMD server that answered is gone: one is started"]
 
 
 def test_a_question_that_was_killed_for_its_slowness_found_nobody(hands: FakeHands) -> None:

@@ -59,11 +59,20 @@ def test_the_command_starts_last(hands: FakeHands) -> None:
     assert (supervisor.status, supervisor.due) == (None, None)
 
 
-def test_the_command_starts_beside_somebody_elses_server(hands: FakeHands) -> None:
-    supervisor = planning(hands)
+@pytest.mark.parametrize(
+    ("helper", "said"),
+    [("", ["an EPMD server answers on port 4369 already: none is started"]), ("remote", [])],
+)
+def test_the_command_starts_beside_somebody_elses_server(
+    hands: FakeHands, helper: str, said: list[str]
+) -> None:
+    supervisor = Supervisor(hands, ORDERS._replace(helper=helper))
+    supervisor.begin()
+    hands.done()
     supervisor.child_ended(PLAN, 0)
     supervisor.child_ended(QUESTION, 0)
     assert hands.done() == ["question 101", "command 102"]
+    assert hands.said == said
     supervisor.child_ended(102, 0)
     assert supervisor.is_over(is_childless=True)
     assert hands.done() == []
