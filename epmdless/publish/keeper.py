@@ -246,13 +246,16 @@ class ZoneKeeper:
         """Bring the zone up to date, and all of it where that is due; raises UpdateError."""
         is_refresh = trio.current_time() >= self._progress.refresh_at
         self._choice = await self._choose(registry)
+        await trio.lowlevel.checkpoint()
         self._lease(zone.prepared.lease, is_refresh=is_refresh)
+        await trio.lowlevel.checkpoint()
         wanted = await self._wanted(zone)
         if not is_refresh:
             await zone.bring(wanted)
             return
         failure = await self._look(zone, wanted)
         zone.ledger.doubt()
+        await trio.lowlevel.checkpoint()
         await zone.bring(wanted)
         if failure is not None:
             raise failure
@@ -268,6 +271,7 @@ class ZoneKeeper:
             verdicts[key] = self._verdicts[key] if key in self._verdicts else terms.judge(*key)
             if number % WORK_AT_ONCE == 0:
                 await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint()
         self._verdicts = verdicts
         return choose(((alive, verdict) for (alive, _), verdict in verdicts.items()), terms.host)
 

@@ -55,6 +55,7 @@ class Zone:
     ) -> None:
         self.prepared = prepared
         self.ledger = Ledger()
+        self._owner = service_owner(ALL_NODES, prepared.terms.zone)
         self._counts = counts
         self._clock = clock
         self._connect = connect
@@ -104,7 +105,7 @@ class Zone:
 
     async def look(self) -> Sequence[Found]:
         """Read all leases in the zone; raises UpdateError."""
-        texts = await self._updater.ask_txt(service_owner(ALL_NODES, self.name))
+        texts = await self._updater.ask_txt(self._owner)
         found = []
         for number, rdata in enumerate(texts):
             lease = _read(rdata)
@@ -131,9 +132,11 @@ class Zone:
             return []
         gone = {each.rdata for each in dead}
         spared = set(wanted)
-        for each in self._found:
+        for number, each in enumerate(self._found):
             if each.rdata not in gone:
                 spared |= self._records(each)
+            if number % READ_AT_ONCE == READ_AT_ONCE - 1:
+                await trio.lowlevel.checkpoint()
         swept = []
         for start in range(0, len(dead), MAX_SWEPT):
             portion = dead[start : start + MAX_SWEPT]
@@ -159,7 +162,7 @@ class Zone:
 
     def is_known(self, found: Found) -> bool:
         """Whether what was found is of our own making."""
-        return Record(service_owner(ALL_NODES, self.name), RecordType.TXT, found.rdata) in self.ledger
+        return Record(self._owner, RecordType.TXT, found.rdata) in self.ledger
 
     def _is_dead(self, found: Found) -> bool:
         """Whether a lease is over, and its host dead rather than our clock ahead: it had the time to refresh
@@ -171,13 +174,11 @@ class Zone:
         return found.lease.is_over(now, LONG_OVER) or seen_for >= self.prepared.lease / 2
 
     def _sweeping(self, dead: Sequence[Found], spared: set[Record]) -> Update:
-        owner = service_owner(ALL_NODES, self.name)
         delete: dict[Record, None] = {}
         for each in dead:
             delete |= dict.fromkeys(self._records(each) - spared)
-        return Update(
-            delete=list(delete), exactly=[Record(owner, RecordType.TXT, rdata) for rdata in self._texts]
-        )
+        leases = [Record(self._owner, RecordType.TXT, rdata) for rdata in self._texts]
+        return Update(delete=list(delete), exactly=leases)
 
     def _records(self, found: Found) -> set[Record]:
         """The records of a lease that was read; its TXT records as they are, since they may say more than we
@@ -185,7 +186,7 @@ class Zone:
         try:
             records = list(records_of(found.lease, self.name))
         except ValueError:  # names that DNS cannot hold together: nobody has published those
-            records = [Record(service_owner(ALL_NODES, self.name), RecordType.TXT, b"")]
+            records = [Record(self._owner, RecordType.TXT, b"")]
         return {
             record._replace(rdata=found.rdata) if record.rdtype == RecordType.TXT else record
             for record in records
