@@ -45,11 +45,10 @@ def _wait(supervisor: Supervisor, hands: RealHands) -> None:
     info = signal.sigtimedwait(signals.ALL, _patience(supervisor, hands))
     if info is not None and not signals.from_ourselves(info, os.getpid()):
         _signalled(supervisor, hands, info)
-    if hands.readiness is not None and not supervisor.server.is_settled:
-        pid = supervisor.server.pid
-        if pid is not None and hands.readiness.is_told(pid):
-            hands.forget_readiness()
-            supervisor.server_ready()
+    pid = supervisor.server.pid
+    if pid is not None and hands.readiness is not None and hands.readiness.is_told(pid):
+        hands.forget_readiness()
+        supervisor.server_ready()
     if supervisor.due is not None and supervisor.due <= hands.now():
         supervisor.passed()
 
