@@ -54,7 +54,7 @@ def doctor(
     """Walk the way that a connection to NODE (ALIVE@HOST) takes, and say where it ends.
 
     Each step has a time limit, and the node is left as it was. Nothing gets into its log, but for a wrong
-    cookie, and where it does not allow us (net_kernel:allow/1).
+    cookie, where it does not allow us (net_kernel:allow/1), and where it refuses our TLS certificate.
 
     A cookie is used only if there is one: --cookie-file's, or the one that [cluster] of the configuration
     has for the node. What proves it is shown to nobody who does not say that its name is NODE. But a name is
