@@ -23,7 +23,7 @@ from epmdless.net.faults import note_fault
 from epmdless.publish.lease import Lease
 from epmdless.publish.prepared import Prepared
 from epmdless.publish.progress import SHORTEST_PAUSE, Progress
-from epmdless.publish.records import Choice, choose
+from epmdless.publish.records import Choice, Terms, choose
 from epmdless.publish.zone import Found, Zone
 from epmdless.registry import Registration, Registry
 from epmdless.resolve.dns_records import Record
@@ -94,6 +94,7 @@ class ZoneKeeper:
         self._has_looked = False
         self._twin: str | None = None
         self._seen = -1
+        self._is_behind = False
         self._verdicts: dict[tuple[str, int], Lease | str | None] = {}
         self._choice = Choice({}, {})
         self._leases: dict[str, Lease] = {}
@@ -132,6 +133,7 @@ class ZoneKeeper:
         self._zone.take_on(prepared)
         self._progress.hurry(prepared.lease)
         self._verdicts.clear()
+        self._seen = -1
         self._twin = None
 
     def _new_zone(self, prepared: Prepared) -> Zone:
@@ -226,12 +228,15 @@ class ZoneKeeper:
         zone, progress, registry = self._zone, self._progress, self._registry()
         if zone is None or self._is_withdrawing:
             return
-        is_changed = registry.changes != self._seen
-        if not progress.is_due(trio.current_time(), is_changed=is_changed):
+        if registry.changes != self._seen:
+            self._seen = registry.changes
+            self._is_behind = True
+            self._choice = await self._choose(registry, zone.prepared.terms)
+        if not progress.is_due(trio.current_time(), is_changed=self._is_behind):
             return
-        self._seen = registry.changes
+        self._is_behind = False
         try:
-            await self._publish(zone, registry)
+            await self._publish(zone)
         except UpdateError as error:
             progress.failed(error, trio.current_time())
         except Exception as error:  # noqa: BLE001 - a fault of ours must not end what else is served
@@ -242,11 +247,9 @@ class ZoneKeeper:
         finally:
             zone.close()
 
-    async def _publish(self, zone: Zone, registry: Registry) -> None:
+    async def _publish(self, zone: Zone) -> None:
         """Bring the zone up to date, and all of it where that is due; raises UpdateError."""
         is_refresh = trio.current_time() >= self._progress.refresh_at
-        self._choice = await self._choose(registry)
-        await trio.lowlevel.checkpoint()
         self._lease(zone.prepared.lease, is_refresh=is_refresh)
         await trio.lowlevel.checkpoint()
         wanted = await self._wanted(zone)
@@ -261,9 +264,7 @@ class ZoneKeeper:
             raise failure
         self._progress.refreshed(trio.current_time())
 
-    async def _choose(self, registry: Registry) -> Choice:
-        assert self._zone is not None
-        terms = self._zone.prepared.terms
+    async def _choose(self, registry: Registry, terms: Terms) -> Choice:
         verdicts: dict[tuple[str, int], Lease | str | None] = {}
         oldest_first: list[Registration] = list(registry)[::-1]
         for number, registration in enumerate(oldest_first, 1):
@@ -271,9 +272,11 @@ class ZoneKeeper:
             verdicts[key] = self._verdicts[key] if key in self._verdicts else terms.judge(*key)
             if number % WORK_AT_ONCE == 0:
                 await trio.lowlevel.checkpoint()
-        await trio.lowlevel.checkpoint()
         self._verdicts = verdicts
-        return choose(((alive, verdict) for (alive, _), verdict in verdicts.items()), terms.host)
+        await trio.lowlevel.checkpoint()
+        choice = choose(((alive, verdict) for (alive, _), verdict in verdicts.items()), terms.host)
+        await trio.lowlevel.checkpoint()
+        return choice
 
     def _lease(self, seconds: float, *, is_refresh: bool) -> None:
         """Set until when each node counts. While refreshing fails, one time serves several attempts: each

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from epmdless.errors import RemoteProtocolError
-from epmdless.resolve.dns_answers import LongAnswer, count_answers, read_long_answer
+from epmdless.resolve.dns_answers import LongAnswer, count_answers, read_long_answer, skip_to_last
 from epmdless.resolve.srv_records import SrvRecord
 
 NAME = "app.nodes.internal."
@@ -183,6 +183,19 @@ def test_a_name_of_255_bytes_is_the_longest() -> None:
 )
 def test_the_count_is_the_headers(wire: bytes, count: int) -> None:
     assert count_answers(wire) == count
+
+
+def test_the_last_record_is_where_a_signature_would_be() -> None:
+    start, rdtype = skip_to_last(GOOD)
+    assert (start, rdtype) == (len(GOOD) - 11, dns.rdatatype.OPT)
+    assert skip_to_last(HEAD + QUESTION + b"\xc0\x0c" + A_RECORD) == (len(HEAD + QUESTION), dns.rdatatype.A)
+    assert skip_to_last(HEAD[:7] + b"\0" + HEAD[8:] + QUESTION) == (len(HEAD), 0)
+
+
+def test_cut_or_lengthened_a_message_has_no_last_record() -> None:
+    for wire in [*(GOOD[:length] for length in range(len(GOOD))), GOOD + b"\0"]:
+        with pytest.raises(RemoteProtocolError):
+            skip_to_last(wire)
 
 
 LABEL = st.text("abcxyzABCXYZ019-_", min_size=1, max_size=8)

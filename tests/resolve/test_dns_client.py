@@ -66,6 +66,23 @@ async def test_no_such_name_and_no_such_record_are_empty(server: ScriptedDns, be
     assert await client(server).ask_addresses(NAME, "A") == ()
     assert await client(server).ask_addresses(NAME, "AAAA") == ()
     assert (await client(server).ask_srv(NAME)).records == ()
+    assert await client(server).ask_txt(NAME) == ()
+
+
+@pytest.mark.parametrize("count", [1, LONG_ANSWER + 1])
+async def test_texts_come_as_their_strings_however_many_they_are(server: ScriptedDns, count: int) -> None:
+    server.script(NAME, "TXT", answer(*(f'{NAME}. 60 IN TXT "node={n}" "" "\\255"' for n in range(count))))
+    found = await client(server, tcp=True).ask_txt(NAME)
+    assert sorted(found) == sorted((b"node=%d" % n, b"", b"\xff") for n in range(count))
+
+
+async def test_a_text_that_is_cut_short_is_malformed(server: ScriptedDns) -> None:
+    """Its last string says that it is longer than its record."""
+    whole = answer(*(f'{NAME}. 60 IN TXT "n{n}"' for n in range(LONG_ANSWER + 1)))
+    server.script(NAME, "TXT", lambda question: (whole(question) or b"").replace(b"\x02n5", b"\x03n5"))
+    with pytest.raises(DnsError) as caught:
+        await client(server, tcp=True).ask_txt(NAME)
+    assert caught.value.reason == "malformed"
 
 
 @pytest.mark.parametrize("count", [LONG_ANSWER, LONG_ANSWER + 1, MANY])
