@@ -1,7 +1,6 @@
 """What a platform serves to its containers and instances, at the addresses where it does: the API of
 Kubernetes, the metadata of ECS and EC2, and AWS itself as moto plays it."""
 
-import functools
 import itertools
 import json
 import ssl
@@ -138,17 +137,7 @@ class Aws:
 
     def scale_to(self, addresses: Iterable[str]) -> None:
         """Have an auto scaling group with instances of these addresses."""
-        vpc = self.ask("ec2", lambda client: client.create_vpc(CidrBlock=f"{PREFIX}.0/24"))["Vpc"]["VpcId"]
-        subnet = self.ask("ec2", lambda client: client.create_subnet(VpcId=vpc, CidrBlock=f"{PREFIX}.0/24"))
-        own = {
-            "ImageId": "ami-12c6146b",
-            "SubnetId": subnet["Subnet"]["SubnetId"],
-            "MinCount": 1,
-            "MaxCount": 1,
-        }
-        for address in addresses:
-            run = functools.partial(_run_instance, address=address, **own)
-            self.instances[address] = self.ask("ec2", run)
+        self.instances = self.ask("ec2", lambda client: _run_instances(client, addresses))
         self.ask("autoscaling", self._make_group)
 
     def _make_group(self, client: Any) -> None:
@@ -206,9 +195,14 @@ def _asked(moto: Moto, service: str, ask: Callable[[Any], T]) -> T:
         client.close()
 
 
-def _run_instance(client: Any, address: str, **own: Any) -> str:
-    (instance,) = client.run_instances(PrivateIpAddress=address, **own)["Instances"]
-    return str(instance["InstanceId"])
+def _run_instances(client: Any, addresses: Iterable[str]) -> dict[str, str]:
+    """Run instances, and return the id of each by its address."""
+    network = f"{PREFIX}.0/24"
+    vpc = client.create_vpc(CidrBlock=network)["Vpc"]["VpcId"]
+    subnet = client.create_subnet(VpcId=vpc, CidrBlock=network)["Subnet"]["SubnetId"]
+    own = {"ImageId": "ami-12c6146b", "SubnetId": subnet, "MinCount": 1, "MaxCount": 1}
+    started = [client.run_instances(PrivateIpAddress=each, **own)["Instances"][0] for each in addresses]
+    return {each["PrivateIpAddress"]: each["InstanceId"] for each in started}
 
 
 def _credentials() -> bytes:

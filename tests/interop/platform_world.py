@@ -73,9 +73,9 @@ def render(what: str, *options: str) -> str:
     return done.stdout
 
 
-def compose(text: str) -> Stated:
-    """Take a compose file's service as Docker does."""
-    service = yaml.safe_load(text)["services"][APP]
+def compose(text: str, name: str = APP) -> Stated:
+    """Take a service of a compose file as Docker does."""
+    service = yaml.safe_load(text)["services"][name]
     variables = {"RELEASE_COOKIE": COOKIE}
 
     def filled(value: str) -> str:
@@ -119,7 +119,7 @@ def kubernetes(text: str, fields: Mapping[str, str]) -> Stated:
         writable=tuple(mount["mountPath"] for mount in container["volumeMounts"]),
     )
     env = {each["name"]: value(each) for each in container["env"]}
-    return Stated(container["command"], env, rights, document=documents)
+    return Stated(container["command"], env, rights, document=container)
 
 
 def cloudformation(text: str, references: Mapping[str, str]) -> Stated:
@@ -166,9 +166,14 @@ class NameServer:
         argv += [f"--address=/{name}/{GATEWAY}" for name in AWS_NAMES]
         self.program: Program = network.gateway.start(argv)
 
-    def say(self, name: str, addresses: Sequence[str]) -> None:
-        """Let a name have these addresses, and all others none; wait until it says so."""
-        self._hosts.write_text("".join(f"{address} {name}\n" for address in addresses))
+    def say(self, name: str, addresses: Sequence[str], **more: str) -> None:
+        """Let a name have these addresses, and all others none; wait until it says so.
+
+        :param more: addresses of further names.
+        """
+        lines = [f"{address} {name}\n" for address in addresses]
+        lines += [f"{address} {other}\n" for other, address in more.items()]
+        self._hosts.write_text("".join(lines))
         self._network.gateway.run('kill -HUP "$1"', str(self.program.pid))
         self.wait(name, addresses)
 
@@ -195,12 +200,13 @@ def node_of(container: Container) -> str:
     return f"{APP}-{PORT}@{container.address}"
 
 
-def wait_joined(containers: Sequence[Container], socket: str) -> None:
+def wait_joined(containers: Sequence[Container], socket: str, *others_too: str) -> None:
     """Wait until the epmdless of each container says that its node is joined with all others.
 
     :param socket: the control socket in the containers.
+    :param others_too: further nodes, which are somewhere else.
     """
-    wanted = {node_of(container) for container in containers}
+    wanted = {*map(node_of, containers), *others_too}
     for container in containers:
         others = wanted - {node_of(container)}
         try:
@@ -236,5 +242,5 @@ def seen_in(done: Finished) -> dict[str, set[str]]:
 
 def full(containers: Sequence[Container]) -> dict[str, set[str]]:
     """What :func:`nodes_seen` has to be."""
-    names = {node_of(container) for container in containers}
+    names = {*map(node_of, containers)}
     return {name: names - {name} for name in names}

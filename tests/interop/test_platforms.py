@@ -26,6 +26,7 @@ from tests.interop.platform_world import (
     APP,
     COOKIE,
     NODES,
+    PORT,
     RPC,
     NameServer,
     Stated,
@@ -50,11 +51,15 @@ READY_WITHIN = 10.0
 
 ROOTS_SOCKET = "/run/epmdless/control.sock"
 
+FAR_NODE = f"{APP}-{PORT}@b1.far"
+
 
 @pytest.fixture(scope="module")
 def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
     release = make_release(tmp_path_factory.mktemp("release"))
-    with network(release, *ADDRESSES) as made:
+    with network(release) as made:
+        for address in ADDRESSES:
+            made.serve_at(address)
         yield made
 
 
@@ -77,8 +82,8 @@ class Engine:
         self.net = net
         self._stack = stack
 
-    def make(self) -> Container:
-        return self._stack.enter_context(self.net.container())
+    def make(self, net: Network | None = None, address: str | None = None) -> Container:
+        return self._stack.enter_context((net or self.net).container(address))
 
     def host(self) -> Container:
         """Make a host, on which epmdless and the release are."""
@@ -141,35 +146,48 @@ def test_docker_compose(engine: Engine, dns: NameServer) -> None:
     assert (shown.status, shown.stderr) == (0, "")
     assert "3/3" in shown.stdout
     assert replicas[0].stop() == 0
-    assert nodes_seen(replicas[1]) == full(replicas[1:])
+    wait_joined(replicas[1:], ROOTS_SOCKET)
+
+
+def test_docker_compose_with_a_relay(engine: Engine, dns: NameServer) -> None:
+    text = render("compose", "--relay", "--replicas=2")
+    stated = {name: platform_world.compose(text, name) for name in ("shop", "relay", "b1")}
+    stand_in = stated["relay"].document["networks"]["near"]["ipv4_address"]
+    near, far = engine.net.beside(stand_in.rpartition(".")[0]), engine.net.beside("10.78.1")
+    replicas = [engine.make(near) for _ in range(2)]
+    b1, relay = engine.make(far), engine.make(near, stand_in)
+    far.connect(relay, "10.78.1.9", "eth1")
+    (alias,) = stated["relay"].document["networks"]["near"]["aliases"]
+    dns.say("shop", [each.address for each in replicas], **{alias: stand_in, "b1": b1.address})
+    engine.start(relay, stated["relay"])
+    engine.start(b1, stated["b1"])
+    for each in replicas:
+        engine.start(each, stated["shop"])
+    wait_joined(replicas, ROOTS_SOCKET, FAR_NODE)
+    assert nodes_seen(replicas[0]) == full(replicas)  # to them the far node is a hidden one
+    for each, service in ((relay, "relay"), (b1, "b1")):
+        health = each.execute(*stated[service].health)
+        assert health.status == 0, health
 
 
 def test_kubernetes(engine: Engine, tmp_path: Path) -> None:
-    text = render("kubernetes")
-    pods: list[Container] = []
-    with kubernetes_api(engine.net, "shop-nodes", tmp_path) as api:
-
-        def add_pod() -> None:
-            pod = engine.make()
-            fields = {"metadata.name": f"shop-{len(pods)}", "metadata.namespace": NAMESPACE}
+    text = render("kubernetes", "--replicas=2")
+    pods = [engine.make() for _ in range(2)]
+    with kubernetes_api(engine.net, f"{APP}-nodes", tmp_path) as api:
+        for number, pod in enumerate(pods):
+            fields = {"metadata.name": f"{APP}-{number}", "metadata.namespace": NAMESPACE}
             stated = platform_world.kubernetes(text, {**fields, "status.podIP": pod.address})
             api.give_account(pod)
             engine.start(pod, stated, KUBERNETES_SERVICE_HOST=API, KUBERNETES_SERVICE_PORT="443")
-            pods.append(pod)
-
-        for _ in range(3):
-            add_pod()
-        api.say([pod.address for pod in pods])
-        socket = "/tmp/epmdless-10001/control.sock"
-        wait_joined(pods, socket)
+            api.say([each.address for each in pods[: number + 1]])
+        wait_joined(pods, "/tmp/epmdless-10001/control.sock")
         assert nodes_seen(pods[0]) == full(pods)
         assert api.denied == []
-        for pod in pods:
-            assert status_of(engine.net, f"http://{pod.address}:9568/readyz") == 200
-        add_pod()
-        api.say([pod.address for pod in pods])
-        wait_joined(pods, socket)
-        assert pods[0].stop() == 0
+        for probe in ("readinessProbe", "livenessProbe"):
+            asked = stated.document[probe]["httpGet"]
+            (port,) = (each for each in stated.document["ports"] if each["name"] == asked["port"])
+            url = f"http://{pods[0].address}:{port['containerPort']}{asked['path']}"
+            assert status_of(engine.net, url) == 200
 
 
 def status_of(net: Network, url: str) -> int:
@@ -200,7 +218,6 @@ def test_ecs_fargate(engine: Engine, cloud: Aws) -> None:
     assert nodes_seen(tasks[0]) == full(tasks)
     health = tasks[0].execute(*stated.health)
     assert health.status == 0, health
-    assert tasks[0].stop() == 0
 
 
 class CloudMapService:

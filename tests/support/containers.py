@@ -1,5 +1,5 @@
-"""Containers on one bridge, as a container engine makes them: each has a network with an address of its own
-and a default route, mounts, a host name, and a first process with process ids of its own.
+"""Containers on bridges, as a container engine makes them: each has a network with an address of its own and
+a default route, mounts, a host name, and a first process with process ids of its own.
 
 ```
 c1 10.0.0.1   c2 .2   c3 .3 ... ──bridge── .254 the gateway, which forwards nothing; services run on it
@@ -30,10 +30,15 @@ from tests.support.tools import PYTHON, require, search_path
 from tests.support.trees import SUITES, cache_folder
 
 PREFIX: Final = "10.0.0"
+"""The first three numbers of addresses in a network, unless another one is wanted."""
+
 GATEWAY: Final = f"{PREFIX}.254"
 
 HOME: Final = "/opt/shop"
 """The release, and the working directory."""
+
+VENV: Final = Path(PYTHON).parent.parent
+"""Where epmdless is installed."""
 
 IMAGE_ENV: Final = {"PATH": f"/opt/epmdless/bin:{search_path()}", "LANG": "C.UTF-8"}
 """What README's image sets."""
@@ -109,9 +114,9 @@ class Container(Machine):
     :ivar address: its own.
     """
 
-    def __init__(self, number: int, hosts: Path) -> None:
-        super().__init__(f"c{number}", hosts)
-        self.address = f"{PREFIX}.{number}"
+    def __init__(self, name: str, address: str, hosts: Path) -> None:
+        super().__init__(name, hosts)
+        self.address = address
         self._env: dict[str, str] = {}
         self._rights = Rights()
         self._main: Program | None = None
@@ -177,50 +182,68 @@ class Container(Machine):
 
 
 class Network:
-    """A bridge, the gateway's machine, and a container more whenever one is wanted."""
+    """A bridge, the gateway's machine, and a container more whenever one is wanted.
 
-    def __init__(self, gateway: Machine, folder: Path, release: Release, addresses: Sequence[str]) -> None:
+    :ivar name_server: the gateway's address.
+    """
+
+    def __init__(self, gateway: Machine, folder: Path, release: Release, prefix: str = PREFIX) -> None:
         """Make it.
 
-        :param addresses: further ones of the gateway, at which all containers reach it.
+        :param folder: for files of its containers.
+        :param prefix: the first three numbers of its addresses.
         """
         self.gateway = gateway
+        self.name_server = f"{prefix}.254"
+        self._prefix = prefix
         self._folder = folder
         self._release = release
         self._made = 0
-        own = "".join(f"ip address add {address}/32 dev bridge;" for address in addresses)
+        self._bridge = f"b{prefix}"
         gateway.run(
-            f"ip link add bridge type bridge; ip address add {GATEWAY}/24 dev bridge; {own}"
-            f" ip link set bridge up; {BRIDGES_ONLY_BRIDGE}"
+            'ip link add "$1" type bridge; ip address add "$2/24" dev "$1"; ip link set "$1" up;'
+            f" echo 0 >/proc/sys/net/ipv4/ip_forward; {BRIDGES_ONLY_BRIDGE}",
+            self._bridge,
+            self.name_server,
         )
 
+    def beside(self, prefix: str) -> "Network":
+        """Make another network, to which no way leads from this one."""
+        return Network(self.gateway, self._folder, self._release, prefix)
+
+    def serve_at(self, address: str) -> None:
+        """Let the gateway have one more address, at which all containers reach it."""
+        self.gateway.run(f"ip address add {address}/32 dev {self._bridge}")
+
     @contextmanager
-    def container(self) -> Iterator[Container]:
-        """Make a container; its address is one that nobody had before."""
+    def container(self, address: str | None = None) -> Iterator[Container]:
+        """Make a container.
+
+        :param address: None: one that nobody had before.
+        """
         self._made += 1
-        hosts = self._folder / f"hosts-{self._made}"
+        name = f"c{self._made}"
+        hosts = self._folder / f"hosts-{self._prefix}-{self._made}"
         hosts.touch()
-        container = Container(self._made, hosts)
+        container = Container(name, address or f"{self._prefix}.{self._made}", hosts)
         try:
-            self._connect(container)
-            venv = Path(PYTHON).parent.parent
-            where = [GATEWAY, container.address, container.name]
-            container.run(LAYER, str(venv), str(self._release.root), *where, *_mounted())
+            self.connect(container, container.address)
+            container.run(f"ip route add default via {self.name_server}")
+            where = [self.name_server, container.address, container.name]
+            container.run(LAYER, str(VENV), str(self._release.root), *where, *_mounted())
             _tell_trees(container)
             yield container
         finally:
             container.close()
 
-    def _connect(self, container: Container) -> None:
-        cable = container.name
+    def connect(self, container: Container, address: str, interface: str = "eth0") -> None:
+        """Lay a cable to a container, which gets this address."""
+        cable = f"v{address}"
         self.gateway.run(
-            f"ip link add {cable} type veth peer name eth0 netns {container.pid};"
-            f" ip link set {cable} master bridge up"
+            f"ip link add {cable} type veth peer name {interface} netns {container.pid};"
+            f" ip link set {cable} master {self._bridge} up"
         )
-        container.run(
-            f"ip address add {container.address}/24 dev eth0; ip link set eth0 up;"
-            f" ip route add default via {GATEWAY}"
-        )
+        container.run(f"ip address add {address}/24 dev {interface}; ip link set {interface} up")
 
 
 def _tell_trees(container: Container) -> None:
@@ -241,7 +264,7 @@ def _mounted() -> list[str]:
 
 
 @contextmanager
-def network(release: Release, *addresses: str) -> Iterator[Network]:
+def network(release: Release) -> Iterator[Network]:
     """Make a network whose containers hold this release."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="network-")))
@@ -249,4 +272,4 @@ def network(release: Release, *addresses: str) -> Iterator[Network]:
         hosts.touch()
         gateway = Machine("gateway", hosts)
         stack.callback(gateway.close)
-        yield Network(gateway, folder, release, addresses)
+        yield Network(gateway, folder, release)
