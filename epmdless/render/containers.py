@@ -49,7 +49,7 @@ def kubernetes(node: Node, image: str, release: str, replicas: int, relays: Sequ
     own = {
         "config": fill("kubernetes.toml", values | {"names": 'names    = "hostname"'}),
         "host_part": f"POD.{node.app}-nodes.NAMESPACE.svc.cluster.local",
-        "host_option": f', "--host", "$(POD_NAME).{host}"',
+        "host_option": f'"--host", "$(POD_NAME).{host}",',
         "to_do": fill("kubernetes-relay-to-do.txt", values),
         "others": f"- podSelector:\n    matchLabels:\n      app.kubernetes.io/name: {node.app}-gateway",
         "gateway": _kubernetes_gateway(node, values, relays),

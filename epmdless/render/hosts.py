@@ -41,13 +41,13 @@ def systemd_relay(node: Node, far: Sequence[FarHost], gateway: HostPort | None) 
     """
     if gateway is None:
         to_do = f"in the far subnet, TCP 4369 and {node.port} are open to this host"
-        hop = ""
+        tables = []
     else:
         files = "relay.crt, relay.key (its owner: epmdless), ca.crt"
         to_do = f"in /etc/epmdless/tls: {files}; {gateway} is open to this host"
-        hop = fill("relay-hop.toml", {"gateway": str(gateway)})
-    routes = "\n".join(_route(node, each, is_hop=gateway is not None) for each in far)
-    config = fill("relay.toml", {"hop": hop, "routes": routes})
+        tables = [fill("relay-hop.toml", {"gateway": str(gateway)})]
+    tables += [_route(node, each, is_hop=gateway is not None) for each in far]
+    config = fill("relay.toml", {"tables": "\n".join(tables)})
     own = {
         "config": config,
         "to_do": f"#   3. {to_do}",

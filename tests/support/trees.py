@@ -77,7 +77,7 @@ def make(otp: Otp) -> None:
     """Make the tree: aside, then renamed, so that a tree under its name is always whole."""
     tree = _tree(otp)
     tree.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(tree.with_suffix(".lock")):
+    with locked(tree.with_suffix(".lock")):
         if _is_whole(tree):
             return  # somebody else made it while this one waited for the lock
         shutil.rmtree(tree, ignore_errors=True)
@@ -117,7 +117,8 @@ def _debootstrap(suite: str, target: Path) -> None:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock that other processes of the tests wait for."""
     with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
