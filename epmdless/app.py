@@ -271,11 +271,16 @@ class App:
         """Give links their time, and take out of DNS what we published; a second signal to stop ends it."""
         self._relay.close()
         self._gateway.close()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._publisher.withdraw)  # in 3 s at most, however urgent the end is
+            if len(self._carrier):
+                nursery.start_soon(self._drain_links, signals)
+
+    async def _drain_links(self, signals: AsyncIterator[int]) -> None:
         config = self._loaded.config
         drains = [config.relay.drain] if config.relay.route or config.gateway is None else []
         seconds = max(drains + ([config.gateway.drain] if config.gateway else []))
-        if len(self._carrier):
-            self._log.info("draining", links=len(self._carrier), seconds=float(seconds))
+        self._log.info("draining", links=len(self._carrier), seconds=float(seconds))
 
         async def obey_again() -> None:
             async for number in signals:
@@ -287,10 +292,7 @@ class App:
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(obey_again)
-            async with trio.open_nursery() as parting:
-                parting.start_soon(self._publisher.withdraw)
-                if len(self._carrier):
-                    parting.start_soon(self._carrier.drain, seconds)
+            await self._carrier.drain(seconds)
             nursery.cancel_scope.cancel()
 
     async def _inspect(self) -> None:

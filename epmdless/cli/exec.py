@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+from pathlib import Path
 
 import click
 
@@ -42,6 +44,7 @@ def exec_command(options: EnvOptions, kill_after: str | None, command: tuple[str
         plan=(*ours, "env", "--json", *options.words()),
         server=(*ours, "serve", *(["--config", options.config_file] if options.config_file else [])),
         helper=_helper(command),
+        release=_release(command[0]),
         epmd_port=environment_port(os.environ),
         kill_after=None if kill_after is None else _seconds(kill_after),
         blocked=tuple(sorted(signals.before_hold())),
@@ -63,6 +66,16 @@ def _helper(command: tuple[str, ...]) -> str:
     from epmdless.releases import HELPERS
 
     return command[1] if len(command) > 1 and command[1] in HELPERS else ""
+
+
+def _release(program: str) -> str:
+    """The folder of the release whose script this is: its vm.args is to be agreed with, as in its env.sh."""
+    if os.environ.get("RELEASE_ROOT"):
+        return ""
+    script = Path(shutil.which(program) or program).resolve()
+    root = script.parent.parent
+    is_release = script.parent.name == "bin" and (root / "releases" / "start_erl.data").is_file()
+    return str(root) if is_release else ""
 
 
 def _seconds(text: str) -> float:

@@ -77,8 +77,8 @@ class RealHands:
     def start_plan(self) -> int:
         """Have the plan written into memory of ours."""
         self._plan = os.memfd_create("plan")
-        helper = {"RELEASE_COMMAND": self._orders.helper} if self._orders.helper else {}
-        environ = environment.for_ours(self._environ, **helper)
+        said = {"RELEASE_COMMAND": self._orders.helper, "RELEASE_ROOT": self._orders.release}
+        environ = environment.for_ours(self._environ, **{name: text for name, text in said.items() if text})
         return children.start_ours(self._orders.plan, environ, stdout=self._plan)
 
     def read_plan(self) -> Plan:

@@ -16,6 +16,7 @@ class Orders(NamedTuple):
     :ivar server: the EPMD server, with its arguments.
     :ivar helper: what a release's script is told to do, where that starts no node of its own name
         (``remote``, ``rpc``, …); ``""``: it starts one.
+    :ivar release: the folder of the release whose script the command is; ``""``: it is none, or said already.
     :ivar epmd_port: where the command's node looks for an EPMD server.
     :ivar kill_after: seconds from SIGTERM to SIGKILL for the command; None: it has all the time it takes.
     :ivar blocked: the signals that were blocked when we were started, and are to be so in the command.
@@ -25,6 +26,7 @@ class Orders(NamedTuple):
     plan: tuple[str, ...]
     server: tuple[str, ...]
     helper: str
+    release: str
     epmd_port: int
     kill_after: float | None
     blocked: tuple[int, ...]
@@ -41,7 +43,14 @@ class Orders(NamedTuple):
         """Read what :meth:`to_words` wrote; the descriptor is closed."""
         with open(int(words[0]), "rb") as file:  # noqa: PTH123 - a descriptor
             file.seek(0)
-            _, plan, server, helper, epmd_port, kill_after, blocked = json.load(file)
+            _, plan, server, helper, release, epmd_port, kill_after, blocked = json.load(file)
         return cls(
-            tuple(words[1:]), tuple(plan), tuple(server), helper, epmd_port, kill_after, tuple(blocked)
+            command=tuple(words[1:]),
+            plan=tuple(plan),
+            server=tuple(server),
+            helper=helper,
+            release=release,
+            epmd_port=epmd_port,
+            kill_after=kill_after,
+            blocked=tuple(blocked),
         )

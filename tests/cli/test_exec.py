@@ -143,3 +143,20 @@ def holds_signals(pid: int) -> bool:
     """Whether it blocks a signal that unshare, which it was at first, does not block for a moment."""
     found = re.search(r"^SigBlk:\t(.*)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
     return found is not None and bool(int(found[1], 16) & 1 << signal.SIGUSR1 - 1)
+
+
+@pytest.mark.parametrize(("flags", "added"), [("-proto_dist inet6_tls", False), ("", True)])
+def test_a_protocol_in_the_releases_vm_args_is_seen_and_not_doubled(
+    tmp_path: Path, flags: str, *, added: bool
+) -> None:
+    """Given twice, OTP 25 takes neither and OTP 27 the first: TLS would be off."""
+    (tmp_path / "releases" / "0.1.0").mkdir(parents=True)
+    (tmp_path / "releases" / "start_erl.data").write_text("13.1.5 0.1.0")
+    (tmp_path / "releases" / "0.1.0" / "vm.args").write_text(f"{flags}\n")
+    (tmp_path / "bin").mkdir()
+    command = script(tmp_path / "bin", 'echo "$ERL_AFLAGS"')
+    env = {"ERL_EPMD_PORT": str(free_port())}
+    done = epmdless("exec", "--app=shop", "--address=::1", "--", command, "start", **env)
+    assert done.status == 0, done.stderr
+    assert ("-proto_dist inet6_tcp" in done.stdout) is added
+    assert "inet_dist_listen_min 9001" in done.stdout

@@ -29,6 +29,7 @@ def scripted_orders(journal: Path, command: Sequence[str], server: str = "ready"
         plan=("/bin/echo", json.dumps({"host": HOST, "variables": VARIABLES})),
         server=(PYTHON, "-I", "-S", scripted_server.__file__, server, str(journal)),
         helper="",
+        release="",
         epmd_port=free_port(),
         kill_after=None,
         blocked=(),

@@ -10,7 +10,7 @@ from epmdless.supervisor.server import DRAIN_SECONDS, STOP_SECONDS
 from epmdless.supervisor.states import Supervisor
 from tests.supervisor.fake_hands import HOST, FakeHands
 
-ORDERS = Orders(("bin/shop", "start"), ("env",), ("serve",), "", 4369, None, ())
+ORDERS = Orders(("bin/shop", "start"), ("env",), ("serve",), "", "", 4369, None, ())
 
 PLAN, QUESTION, SERVER, COMMAND = 100, 101, 102, 103
 
