@@ -88,7 +88,7 @@ def variables(value: Any) -> Iterator[tuple[str, str]]:
     """The variables of all containers of a file of YAML, in whichever of the three ways it writes them."""
     for key in ("environment", "env", "Environment"):
         for given in find(value, key):
-            pairs = given.items() if isinstance(given, dict) else map(_pair, given)
+            pairs = given.items() if isinstance(given, dict) else map(_pair, given or ())
             yield from ((name, text) for name, text in pairs if isinstance(text, str))
 
 
