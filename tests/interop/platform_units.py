@@ -25,7 +25,7 @@ SYSTEMCTL: Final = '#!/bin/sh\necho "$@" >>/run/systemctl\n'
 @contextmanager
 def host(container: Container) -> Iterator[Container]:
     """Let a container be a host on which README was followed as far as "With systemd"."""
-    with container.running(["sleep", "infinity"], {}, Rights()):
+    with container.running(["sleep", "infinity"], {"HOME": "/root"}, Rights(user=0)):
         folder = container.path(FOLDER)
         folder.mkdir(parents=True, exist_ok=True)
         for unit in UNITS.iterdir():

@@ -20,7 +20,7 @@ import yaml
 from epmdless.cli.control import ControlClient
 from epmdless.errors import EpmdlessError
 from tests.interop.platform_services import AWS_NAMES
-from tests.support.containers import GATEWAY, Container, Network, Rights
+from tests.support.containers import GATEWAY, IMAGE_USER, Container, Network, Rights
 from tests.support.deadline import DeadlineError, eventually
 from tests.support.process import Finished, Program, run
 from tests.support.tools import PYTHON, clean_env, require
@@ -31,6 +31,9 @@ COOKIE: Final = "24ea5cf12a5a45b1a8b5e3ef"
 
 JOINED_WITHIN = 30.0
 READY_WITHIN = 10.0
+
+IMAGE_SOCKET: Final = f"/tmp/epmdless-{IMAGE_USER}/control.sock"
+ROOTS_SOCKET: Final = "/run/epmdless/control.sock"
 
 NODES: Final = (
     "for node <- [node() | Node.list()], "
@@ -73,8 +76,11 @@ def render(what: str, *options: str) -> str:
     return done.stdout
 
 
-def compose(text: str, name: str = APP) -> Stated:
-    """Take a service of a compose file as Docker does."""
+def compose(text: str, name: str = APP, image_user: int = IMAGE_USER) -> Stated:
+    """Take a service of a compose file as Docker does.
+
+    :param image_user: as whom programs run if the file does not say.
+    """
     service = yaml.safe_load(text)["services"][name]
     variables = {"RELEASE_COOKIE": COOKIE}
 
@@ -82,7 +88,7 @@ def compose(text: str, name: str = APP) -> Stated:
         return _VARIABLE.sub(lambda found: variables[found[1]] if found[1] else "$", value)
 
     rights = Rights(
-        user=int(str(service.get("user", "0")).partition(":")[0]),
+        user=int(str(service.get("user", image_user)).partition(":")[0]),
         is_confined=service["cap_drop"] == ["ALL"] and "no-new-privileges:true" in service["security_opt"],
         is_read_only=service["read_only"],
         writable=tuple(service["tmpfs"]),
@@ -200,11 +206,11 @@ def node_of(container: Container) -> str:
     return f"{APP}-{PORT}@{container.address}"
 
 
-def wait_joined(containers: Sequence[Container], socket: str, *others_too: str) -> None:
+def wait_joined(containers: Sequence[Container], *others_too: str, socket: str = IMAGE_SOCKET) -> None:
     """Wait until the epmdless of each container says that its node is joined with all others.
 
-    :param socket: the control socket in the containers.
     :param others_too: further nodes, which are somewhere else.
+    :param socket: the control socket in the containers.
     """
     wanted = {*map(node_of, containers), *others_too}
     for container in containers:

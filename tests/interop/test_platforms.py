@@ -27,6 +27,7 @@ from tests.interop.platform_world import (
     COOKIE,
     NODES,
     PORT,
+    ROOTS_SOCKET,
     RPC,
     NameServer,
     Stated,
@@ -48,8 +49,6 @@ from tests.support.releases import make_release
 pytestmark = pytest.mark.interop
 
 READY_WITHIN = 10.0
-
-ROOTS_SOCKET = "/run/epmdless/control.sock"
 
 FAR_NODE = f"{APP}-{PORT}@b1.far"
 
@@ -136,22 +135,23 @@ def test_docker_compose(engine: Engine, dns: NameServer) -> None:
         dns.say("shop", [each.address for each in replicas])
 
     scale(stated.document["deploy"]["replicas"])
-    wait_joined(replicas, ROOTS_SOCKET)
+    wait_joined(replicas)
     assert nodes_seen(replicas[0]) == full(replicas)
     health = replicas[0].execute(*stated.health)
     assert health.status == 0, health
     scale(len(replicas) + 1)
-    wait_joined(replicas, ROOTS_SOCKET)
+    wait_joined(replicas)
     shown = replicas[-1].execute("epmdless", "cluster")
     assert (shown.status, shown.stderr) == (0, "")
     assert "3/3" in shown.stdout
     assert replicas[0].stop() == 0
-    wait_joined(replicas[1:], ROOTS_SOCKET)
+    wait_joined(replicas[1:])
 
 
 def test_docker_compose_with_a_relay(engine: Engine, dns: NameServer) -> None:
     text = render("compose", "--relay", "--replicas=2")
-    stated = {name: platform_world.compose(text, name) for name in ("shop", "relay", "b1")}
+    # Of an image whose user is root.
+    stated = {name: platform_world.compose(text, name, image_user=0) for name in (APP, "relay", "b1")}
     stand_in = stated["relay"].document["networks"]["near"]["ipv4_address"]
     near, far = engine.net.beside(stand_in.rpartition(".")[0]), engine.net.beside("10.78.1")
     replicas = [engine.make(near) for _ in range(2)]
@@ -162,8 +162,8 @@ def test_docker_compose_with_a_relay(engine: Engine, dns: NameServer) -> None:
     engine.start(relay, stated["relay"])
     engine.start(b1, stated["b1"])
     for each in replicas:
-        engine.start(each, stated["shop"])
-    wait_joined(replicas, ROOTS_SOCKET, FAR_NODE)
+        engine.start(each, stated[APP])
+    wait_joined(replicas, FAR_NODE, socket=ROOTS_SOCKET)
     assert nodes_seen(replicas[0]) == full(replicas)  # to them the far node is a hidden one
     for each, service in ((relay, "relay"), (b1, "b1")):
         health = each.execute(*stated[service].health)
@@ -180,7 +180,7 @@ def test_kubernetes(engine: Engine, tmp_path: Path) -> None:
             api.give_account(pod)
             engine.start(pod, stated, KUBERNETES_SERVICE_HOST=API, KUBERNETES_SERVICE_PORT="443")
             api.say([each.address for each in pods[: number + 1]])
-        wait_joined(pods, "/tmp/epmdless-10001/control.sock")
+        wait_joined(pods)
         assert nodes_seen(pods[0]) == full(pods)
         assert api.denied == []
         for probe in ("readinessProbe", "livenessProbe"):
@@ -214,7 +214,7 @@ def test_ecs_fargate(engine: Engine, cloud: Aws) -> None:
         }
         engine.start(task, stated, **env, **AWS_ENV)
         service.register(task)
-    wait_joined(tasks, ROOTS_SOCKET)
+    wait_joined(tasks)
     assert nodes_seen(tasks[0]) == full(tasks)
     health = tasks[0].execute(*stated.health)
     assert health.status == 0, health
@@ -253,7 +253,7 @@ def test_ec2_auto_scaling(engine: Engine, cloud: Aws) -> None:
         instance.path("/sys/class/dmi/id").mkdir(parents=True)
         instance.path("/sys/class/dmi/id/sys_vendor").write_text("Amazon EC2\n")
         engine.set_up(instance, script, **AWS_ENV)
-    wait_joined(instances, ROOTS_SOCKET)
+    wait_joined(instances, socket=ROOTS_SOCKET)
     # "Look", as root.
     asked = ["sh", "-c", f"set -a; . /etc/shop/cookie.env; exec {' '.join(map(shlex.quote, RPC))}"]
     assert seen_in(instances[0].execute(*asked)) == full(instances)
@@ -282,6 +282,6 @@ def test_plain_hosts(engine: Engine, dns: NameServer) -> None:
     engine.keep(release.begin(["bin/shop", "start"], env))
     with Beam("otp27", None, epmd_port=4369, args=["-setcookie", COOKIE], env=env, prefix=prefix) as beam:
         assert beam.name == node_of(erl)
-        wait_joined(hosts, ROOTS_SOCKET)
+        wait_joined(hosts, socket=ROOTS_SOCKET)
         assert beam.eval("nodes().") == f"['{node_of(release)}']"
         assert seen_in(release.execute("bin/shop", "rpc", NODES, **env)) == full(hosts)

@@ -6,7 +6,7 @@ c1 10.0.0.1   c2 .2   c3 .3 ... ──bridge── .254 the gateway, which forwa
 ```
 
     with network(release) as net:
-        with net.container() as shop, shop.running(["bin/shop", "start"], {"RELEASE_COOKIE": …}, rights): ...
+        with net.container() as c1, c1.running(["bin/shop", "start"], {"RELEASE_COOKIE": …}, Rights()): ...
 
 Its files are this machine's, seen through a layer of its own: epmdless is in /opt/epmdless, the release in
 /opt/shop, which is the working directory; what it writes goes with it.
@@ -34,14 +34,20 @@ PREFIX: Final = "10.0.0"
 
 GATEWAY: Final = f"{PREFIX}.254"
 
-HOME: Final = "/opt/shop"
+FOLDER: Final = "/opt/shop"
 """The release, and the working directory."""
 
 VENV: Final = Path(PYTHON).parent.parent
 """Where epmdless is installed."""
 
-IMAGE_ENV: Final = {"PATH": f"/opt/epmdless/bin:{search_path()}", "LANG": "C.UTF-8"}
-"""What README's image sets."""
+IMAGE_USER: Final = 10001
+IMAGE_ENV: Final = {
+    "PATH": f"/opt/epmdless/bin:{search_path()}",
+    "LANG": "C.UTF-8",
+    "HOME": "/tmp",
+    "RELEASE_TMP": "/tmp",
+}
+"""What README's image says."""
 
 STARTED_WITHIN = 10.0
 ENDED_WITHIN = 20.0
@@ -93,7 +99,7 @@ class Rights:
     :ivar is_read_only: nothing can be written but the folders `writable`, which are empty at first.
     """
 
-    user: int = 0
+    user: int = IMAGE_USER
     is_confined: bool = False
     is_read_only: bool = False
     writable: Sequence[str] = ()
@@ -147,9 +153,9 @@ class Container(Machine):
         if rights.is_read_only:
             self.run(READ_ONLY, *rights.writable)
         self._rights = rights
-        self._env = {**IMAGE_ENV, "HOME": "/" if rights.user else "/root", "HOSTNAME": self.name, **env}
+        self._env = {**IMAGE_ENV, "HOSTNAME": self.name, **env}
         unshare = [require("unshare", "util-linux"), "--pid", "--fork", "--kill-child", "--mount-proc"]
-        words = [*self.prefix, *unshare, f"--root={ROOT}", f"--wd={HOME}", "--", *rights.words, *argv]
+        words = [*self.prefix, *unshare, f"--root={ROOT}", f"--wd={FOLDER}", "--", *rights.words, *argv]
         self._main = Program(words, env=self._env)
         try:
             yield self
@@ -169,7 +175,7 @@ class Container(Machine):
     def beside(self) -> list[str]:
         """The words in front of a command to run it beside what runs in it."""
         spaces = ["--net", "--mount", "--uts", "--pid", "--root", f"--target={self.first}"]
-        return [require("nsenter", "util-linux"), *spaces, f"--wd=/proc/{self.first}/root{HOME}", "--"]
+        return [require("nsenter", "util-linux"), *spaces, f"--wd=/proc/{self.first}/root{FOLDER}", "--"]
 
     def stop(self) -> int:
         """End it as `docker stop` does: SIGTERM for its first process. Returns its exit status."""
