@@ -124,7 +124,7 @@ class Gateway:
         """Run it, with `epmdless` in its PATH, until the context ends."""
         path = f"{Path(PYTHON).parent}:/usr/bin:/bin"
         env |= {"PATH": path, "EPMDLESS_CONFIG_TOML": self.config}
-        with machine.start(self.command, **env) as program:
+        with machine.start(self.command, stdin=False, **env) as program:
             machine.call(partial(wait_open, program))
             yield
 

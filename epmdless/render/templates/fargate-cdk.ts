@@ -3,7 +3,8 @@
 //   - push an image with the release and epmdless[aws] in it (README: "ECS Fargate")
 @before@
 //   - npm install aws-cdk-lib constructs; npm install --save-dev aws-cdk tsx typescript @types/node
-//   - npx cdk deploy --app "npx tsx THIS-FILE" -c vpcId=vpc-… -c subnetIds=subnet-…,subnet-… -c image=…@more_context@
+//   - npx cdk deploy --app "npx tsx THIS-FILE" \
+//       -c vpcId=vpc-… -c subnetIds=subnet-…,subnet-… -c image=…@more_context@
 @after@
 // The subnets need a way to ECR, Secrets Manager, CloudWatch Logs and Cloud Map: NAT, or VPC endpoints.
 // Look:  dig SRV @app@.@zone@ (in the VPC), and the log group /epmdless/@app@
