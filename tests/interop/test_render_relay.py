@@ -189,20 +189,9 @@ def test_the_gateway_of_fargate_leads_to_the_nodes_port_in_the_tasks_subnets(
 
 def _status(machine: Machine, config: Path, target: str) -> int:
     """What a gateway answers to a request for this target."""
-    words = [
-        PYTHON,
-        "-m",
-        "epmdless",
-        "hop",
-        "check",
-        "far",
-        "--config",
-        config,
-        "--target",
-        target,
-        "--json",
-    ]
-    checked = run([*machine.prefix, *words], env=clean_env())
+    argv: list[str | Path] = [*machine.prefix, PYTHON, "-m", "epmdless", "hop", "check", "far"]
+    argv += ["--config", config, "--target", target, "--json"]
+    checked = run(argv, env=clean_env())
     assert checked.stderr == ""
     ((hop,),) = find(json.loads(checked.stdout), "hops")
     (gateway,) = hop["gateways"]
