@@ -167,14 +167,21 @@ class ZoneKeeper:
             self.log.warning("not all is withdrawn", reason="timeout", within=WITHDRAW_SECONDS)
 
     async def _take_out(self, zone: Zone) -> None:
-        try:
-            await zone.bring({})
-        except UpdateError as error:
-            self._note_remains(zone, error)
-        else:
-            self.log.info("withdrawn", zone=zone.name)
-        finally:
-            zone.close()
+        """As often as a server is only slow: what it was told before it carries out meanwhile."""
+        while True:
+            try:
+                await zone.bring({})
+            except UpdateError as error:
+                if error.reason == "timeout":
+                    continue
+                self._note_remains(zone, error)
+            except Exception as error:  # noqa: BLE001 - a fault of ours must not hold the end up
+                note_fault(self._counts, self.log, error)
+            else:
+                self.log.info("withdrawn", zone=zone.name)
+            finally:
+                zone.close()
+            return
 
     def view(self) -> dict[str, Any] | None:
         """What is published, in terms of JSON; None where nothing is to be."""

@@ -98,7 +98,7 @@ def _packed(changes: Iterable[tuple[list[Record], list[Record]]]) -> Iterator[Up
     add: list[Record] = []
     size = 0
     for removed, added in changes:
-        own = sum(map(_size, removed)) + sum(map(_size, added))
+        own = sum(map(size_of, removed)) + sum(map(size_of, added))
         is_full = len(delete) + len(add) + len(removed) + len(added) > MAX_CHANGES or size + own > MAX_BYTES
         if is_full and (delete or add):
             yield Update(delete, add)
@@ -113,24 +113,26 @@ def _packed(changes: Iterable[tuple[list[Record], list[Record]]]) -> Iterator[Up
 
 def _split(removed: list[Record], added: list[Record]) -> Iterator[Update]:
     """One node's, which no message could hold: one that belongs to very many services."""
-    for delete in _portions(removed):
+    for delete in portions(removed, MAX_BYTES):
         yield Update(delete=delete)
-    for add in _portions(added):
+    for add in portions(added, MAX_BYTES):
         yield Update(add=add)
 
 
-def _portions(records: list[Record]) -> Iterator[list[Record]]:
+def portions(records: Iterable[Record], most: int) -> Iterator[list[Record]]:
+    """Records in lists of so many bytes at most; one that has more is in a list of its own."""
     portion: list[Record] = []
     size = 0
     for record in records:
-        if portion and size + _size(record) > MAX_BYTES:
+        if portion and size + size_of(record) > most:
             yield portion
             portion, size = [], 0
         portion.append(record)
-        size += _size(record)
+        size += size_of(record)
     if portion:
         yield portion
 
 
-def _size(record: Record) -> int:
+def size_of(record: Record) -> int:
+    """How many bytes of a message it takes at most."""
     return len(record.owner) + RECORD_BYTES + len(record.rdata)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import trio
@@ -13,15 +13,18 @@ from epmdless.config import ALL_NODES
 from epmdless.errors import RemoteProtocolError
 from epmdless.metrics import Metrics
 from epmdless.publish.lease import Lease, read_lease_untrusted
-from epmdless.publish.ledger import Ledger
+from epmdless.publish.ledger import RECORD_BYTES, Ledger, portions, size_of
 from epmdless.publish.prepared import Prepared
 from epmdless.publish.records import records_of, service_owner
 from epmdless.resolve.dns_records import Record, RecordType, strings_of
 from epmdless.resolve.dns_tsig import FUDGE
-from epmdless.resolve.dns_update import Connect, Update, UpdateError, Updater, connect
+from epmdless.resolve.dns_update import MAX_MESSAGE, Connect, Update, UpdateError, Updater, connect
 
 MAX_SWEPT = 20
 """Nodes that one update takes out: their records and all leases of the zone are to fit a message."""
+
+HEAD_BYTES = 1024
+"""Of a message besides its records: the zone's name, and more than any key's signature has."""
 
 LONG_OVER = 2.0 * FUDGE
 """Seconds after its end when a lease is over whatever the clocks are: nobody signs updates whose clock is
@@ -105,7 +108,10 @@ class Zone:
 
     async def look(self) -> Sequence[Found]:
         """Read all leases in the zone; raises UpdateError."""
-        texts = await self._updater.ask_txt(self._owner)
+        try:
+            texts = await self._updater.ask_txt(self._owner)
+        except UpdateError as error:
+            raise UpdateError(error.reason, f"the question for what is there: {error}") from None
         found = []
         for number, rdata in enumerate(texts):
             lease = _read(rdata)
@@ -137,11 +143,11 @@ class Zone:
                 spared |= self._records(each)
             if number % READ_AT_ONCE == READ_AT_ONCE - 1:
                 await trio.lowlevel.checkpoint()
-        swept = []
-        for start in range(0, len(dead), MAX_SWEPT):
-            portion = dead[start : start + MAX_SWEPT]
+        swept: list[str] = []
+        for portion in self._portions(dead):
             try:
-                await self._update(self._sweeping(portion, spared))
+                for update in self._sweeping(portion, spared):
+                    await self._update(update)
             except UpdateError as error:
                 if error.reason == "changed":
                     break
@@ -151,6 +157,28 @@ class Zone:
             self._found = [each for each in self._found if each.rdata not in taken]
             swept += [each.lease.node for each in portion]
         return swept
+
+    def _portions(self, dead: Sequence[Found]) -> Iterator[Sequence[Found]]:
+        """Those that are taken out together: their leases fit one message, with all of the zone's. What alone
+        would not fit stays until others have gone."""
+        start = 0
+        while start < len(dead):
+            room = self._room()
+            end = start
+            while end < min(len(dead), start + MAX_SWEPT):
+                room -= len(self._owner) + RECORD_BYTES + len(dead[end].rdata)
+                if room < 0:
+                    break
+                end += 1
+            if end == start:
+                return
+            yield dead[start:end]
+            start = end
+
+    def _room(self) -> int:
+        """Bytes of a message that are left beside all leases of the zone."""
+        leases = sum(RECORD_BYTES + len(rdata) for rdata in self._texts)
+        return MAX_MESSAGE - HEAD_BYTES - leases
 
     def records(self, lease: Lease) -> list[Record]:
         """The records of one of our nodes."""
@@ -173,12 +201,22 @@ class Zone:
         seen_for = trio.current_time() - self._first_seen[found.rdata]
         return found.lease.is_over(now, LONG_OVER) or seen_for >= self.prepared.lease / 2
 
-    def _sweeping(self, dead: Sequence[Found], spared: set[Record]) -> Update:
-        delete: dict[Record, None] = {}
+    def _sweeping(self, dead: Sequence[Found], spared: set[Record]) -> Iterator[Update]:
+        """One update; where it would be too long, their records first, and then the leases, which say where
+        they are."""
+        exactly = [Record(self._owner, RecordType.TXT, rdata) for rdata in self._texts]
+        leases = [Record(self._owner, RecordType.TXT, each.rdata) for each in dead]
+        others: set[Record] = set()
         for each in dead:
-            delete |= dict.fromkeys(self._records(each) - spared)
-        leases = [Record(self._owner, RecordType.TXT, rdata) for rdata in self._texts]
-        return Update(delete=list(delete), exactly=leases)
+            others |= self._records(each)
+        others -= spared | set(leases)
+        room = self._room()
+        if sum(map(size_of, others)) + sum(map(size_of, leases)) <= room:
+            yield Update([*others, *leases], exactly=exactly)
+            return
+        fitting = (record for record in others if size_of(record) <= room)
+        yield from (Update(delete, exactly=exactly) for delete in portions(fitting, room))
+        yield Update(leases, exactly=exactly)
 
     def _records(self, found: Found) -> set[Record]:
         """The records of a lease that was read; its TXT records as they are, since they may say more than we

@@ -73,7 +73,7 @@ servers = {json.dumps(servers)}
 key_file = "{key.file(self.folder / "tsig.key")}"
 lease = "15s"
 ttl = "1s"
-timeout = "500ms"
+timeout = "4s"
 [publish.service.app]
 nodes = ["app*"]
 [control]

@@ -25,6 +25,7 @@ import trio
 import trio.testing
 
 from epmdless.addresses import Endpoint
+from epmdless.resolve.dns_records import Record
 from epmdless.resolve.dns_update import Connection
 
 Key = tuple[dns.name.Name, dns.rdatatype.RdataType]
@@ -143,6 +144,13 @@ class FakeServer:
         for text in texts:
             rdata = dns.rdata.from_text("IN", rdtype, text, origin=self.origin, relativize=False)
             self._at(owner, rdtype).add(rdata)
+
+    def put_record(self, record: Record) -> None:
+        """The same for one that is on the wire already."""
+        name, _ = dns.name.from_wire(record.owner, 0)
+        rdtype = dns.rdatatype.RdataType(record.rdtype)
+        rdata = dns.rdata.from_wire("IN", rdtype, record.rdata, 0, len(record.rdata))
+        self.records.setdefault((name, rdtype), set()).add(rdata)
 
     def shown(self, owner: str, rdtype: str) -> set[str]:
         """The records of a name, as text."""
