@@ -53,6 +53,8 @@ Restart=on-failure
 RestartSec=1s
 # A wrong configuration does not get better by itself.
 RestartPreventExitStatus=2
+# SIGTERM to `exec`, which passes it on; SIGKILL to all that is left.
+KillMode=mixed
 TimeoutStopSec=60s
 LimitNOFILE=1048576
 
