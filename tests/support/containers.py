@@ -78,7 +78,7 @@ chmod 755 root
 mkdir -p opt/epmdless opt/shop
 mount --bind "$venv" opt/epmdless
 mount -t overlay overlay -o "lowerdir=$release,upperdir=/mnt/shop,workdir=/mnt/shop-work" opt/shop
-rm -f .dockerenv etc/resolv.conf etc/hosts
+rm -rf .dockerenv etc/resolv.conf etc/hosts etc/epmdless
 printf 'nameserver %s\n' "$gateway" >etc/resolv.conf
 printf '127.0.0.1 localhost\n%s %s\n' "$address" "$name" >etc/hosts
 """
