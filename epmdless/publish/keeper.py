@@ -16,7 +16,6 @@ from typing import Any
 import trio
 
 from epmdless import metrics
-from epmdless.config import ALL_NODES
 from epmdless.log import Log
 from epmdless.metrics import Metrics
 from epmdless.net.faults import note_fault
@@ -24,6 +23,7 @@ from epmdless.publish.lease import Lease
 from epmdless.publish.prepared import Prepared
 from epmdless.publish.progress import SHORTEST_PAUSE, Progress
 from epmdless.publish.records import Choice, Terms, choose
+from epmdless.publish.views import view_of_nodes, view_of_terms
 from epmdless.publish.zone import Found, Zone
 from epmdless.registry import Registration, Registry
 from epmdless.resolve.dns_records import Record
@@ -41,9 +41,6 @@ WORK_AT_ONCE = 50
 
 MAX_FORMER = 8
 """Zones of earlier configurations from which something is still to be taken out."""
-
-SHOWN_LEFT_OUT = 100
-"""Nodes that a view names with the reason why they are not published; it counts all."""
 
 
 @dataclass
@@ -187,37 +184,15 @@ class ZoneKeeper:
         """What is published, in terms of JSON; None where nothing is to be."""
         if self._zone is None:
             return None
-        view = self._progress.view(trio.current_time())
+        progress = self._progress.view(trio.current_time())
         if self._is_withdrawing:
-            view["state"] = "withdrawing"
-        terms = self._zone.prepared.terms
+            progress["state"] = "withdrawing"
         return {
-            "zone": terms.zone,
-            "servers": [str(server) for server in self._zone.prepared.servers],
-            "target": terms.target,
-            "addresses": list(terms.addresses),
-            **view,
+            **view_of_terms(self._zone.prepared),
+            **progress,
             "records": len(self._zone.ledger),
             "twin": self._twin,
-            **self._nodes_view(),
-        }
-
-    def _nodes_view(self) -> dict[str, Any]:
-        leases, left_out = self._choice
-        nodes = [
-            {
-                "name": lease.node,
-                "port": lease.port,
-                "services": [ALL_NODES, *lease.services],
-                "published": self._is_published(lease.node),
-            }
-            for lease in leases.values()
-        ]
-        shown = sorted(left_out)[:SHOWN_LEFT_OUT]
-        return {
-            "nodes": nodes,
-            "left_out": [{"name": name, "reason": left_out[name]} for name in shown],
-            "left_out_count": len(left_out),
+            **view_of_nodes(self._choice, self._is_published),
         }
 
     # What runs.
@@ -232,17 +207,14 @@ class ZoneKeeper:
             self._turn_scope = None
 
     async def _attempt(self) -> None:
-        zone, progress, registry = self._zone, self._progress, self._registry()
+        zone, progress = self._zone, self._progress
         if zone is None or self._is_withdrawing:
             return
-        if registry.changes != self._seen:
-            self._seen = registry.changes
-            self._is_behind = True
-            self._choice = await self._choose(registry, zone.prepared.terms)
-        if not progress.is_due(trio.current_time(), is_changed=self._is_behind):
-            return
-        self._is_behind = False
         try:
+            await self._look_at_registry(zone.prepared.terms)
+            if not progress.is_due(trio.current_time(), is_changed=self._is_behind):
+                return
+            self._is_behind = False
             await self._publish(zone)
         except UpdateError as error:
             progress.failed(error, trio.current_time())
@@ -253,6 +225,14 @@ class ZoneKeeper:
             progress.succeeded(trio.current_time(), len(self._choice.leases))
         finally:
             zone.close()
+
+    async def _look_at_registry(self, terms: Terms) -> None:
+        """See who is registered, if that has changed: it is shown even where nothing can be written."""
+        registry = self._registry()
+        if registry.changes != self._seen:
+            self._seen = registry.changes
+            self._is_behind = True
+            self._choice = await self._choose(registry, terms)
 
     async def _publish(self, zone: Zone) -> None:
         """Bring the zone up to date, and all of it where that is due; raises UpdateError."""
@@ -355,6 +335,8 @@ class ZoneKeeper:
             if now < former.give_up_at:
                 return
             self._note_remains(former.zone, error)
+        except Exception as error:  # noqa: BLE001 - as above
+            note_fault(self._counts, self.log, error)
         finally:
             former.zone.close()
         self._former.remove(former)
@@ -365,8 +347,12 @@ class ZoneKeeper:
     # What can be seen.
 
     def _is_published(self, node: str) -> bool:
-        records = self._records.get(node)
-        return records is not None and self._zone is not None and self._zone.ledger.is_certain(records)
+        """Whether all records of a node are there, as it is registered now."""
+        lease, records = self._leases.get(node), self._records.get(node)
+        if lease is None or records is None or self._zone is None:
+            return False
+        chosen = self._choice.leases[node]
+        return replace(lease, until=chosen.until) == chosen and self._zone.ledger.is_certain(records)
 
     def _show_gauges(self) -> None:
         states = {

@@ -10,6 +10,7 @@ from trio.testing import MockClock
 from epmdless import metrics
 from epmdless.publish.keeper import LOOK_SECONDS, WITHDRAW_SECONDS
 from epmdless.publish.lease import SKEW
+from epmdless.publish.zone import Zone
 from tests.publish import fake_server
 from tests.publish.fake_server import FakeServer
 from tests.publish.keeping import BEGINNING, LEASE, Host, prepared, world
@@ -400,6 +401,39 @@ async def test_a_reload_that_changes_nothing_writes_nothing(autojump_clock: Mock
         host.keeper.take_on(prepared())
         await settled()
         assert len(server.messages) == asked
+
+
+async def test_a_fault_of_ours_ends_nothing(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with world() as (nursery, server):
+        host = Host(nursery, server)
+        host.register("shop-9001", 9001)
+        with monkeypatch.context() as patch:
+            patch.setattr(Zone, "bring", lambda *_: 1 / 0)
+            await host.start(prepared())
+            assert (host.view["state"], host.view["detail"]) == ("failing", "internal error")
+            assert host.counts.value(metrics.INTERNAL_ERRORS) == 1
+            host.keeper.take_on(prepared(zone="other.internal"))
+            await settled()
+            await host.keeper.withdraw()
+        assert "internal error" in host.log.events("error")
+
+
+async def test_who_waits_is_shown_while_it_fails(autojump_clock: MockClock) -> None:
+    async with world() as (nursery, server):
+        host = Host(nursery, server)
+        number = host.register("shop-9001", 9001)
+        await host.start(prepared())
+        server.then(fake_server.refuse("REFUSED"))
+        host.leave(number)
+        host.register("shop-9001", 9002)
+        host.register("stock-9003", 9003)
+        await trio.sleep(2)
+        assert [(node["port"], node["published"]) for node in host.view["nodes"]] == [
+            (9002, False),
+            (9003, False),
+        ]
 
 
 async def test_what_is_left_out_is_shown_with_its_reason(autojump_clock: MockClock) -> None:
