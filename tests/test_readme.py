@@ -17,7 +17,9 @@ import pytest
 from msgspec import inspect
 
 from epmdless import config
+from epmdless.cli.main import cli
 from epmdless.links.ends import MEANINGS
+from tests import readme_files
 from tests.support.namespaces import require_namespaces
 from tests.support.process import run
 from tests.support.tools import clean_env, require
@@ -26,6 +28,9 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 MARK = "=== block"
+RUNS = re.compile(r"(?:^|-- |\$\(|exec shop )epmdless ([a-z]+)", re.MULTILINE)
+SETS_VARIABLES = 'eval "$variables"'
+"""Belongs into a release's own script: no other block is to be under it."""
 
 PRELUDE = """
 set -euo pipefail
@@ -35,6 +40,11 @@ for dir in etc opt usr/local; do
     mount -t overlay overlay -o lowerdir=/$dir,upperdir=/mnt/$dir/upper,workdir=/mnt/$dir/work /$dir
 done
 ip link set lo up
+ip link add eth9 type veth peer name eth9peer
+ip address add 10.0.1.23/24 dev eth9
+ip link set eth9peer up
+ip link set eth9 up
+ip route add default via 10.0.1.1
 export HOME=/mnt SYSTEMD_OFFLINE=1 PATH=$PATH:/opt/epmdless/bin
 printf '[epmd]\\nlisten = ["127.0.0.1:4370"]\\n[metrics]\\nlisten = "127.0.0.1:9568"\\n' >metrics.toml
 trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
@@ -73,6 +83,9 @@ def script() -> str:
     parts = [PRELUDE]
     for number, block in enumerate(blocks("sh")):
         parts.append(f"echo '{MARK} {number}'\n")
+        if SETS_VARIABLES in block:
+            parts.append(f"(\n{block})\n")
+            continue
         for line in block.splitlines():
             served = re.search(r"epmdless serve(?: --port (\d+))?$", line)
             parts.append(f"({line}) &\nanswering {served[1] or 4369}\n" if served else f"{line}\n")
@@ -217,3 +230,23 @@ def test_the_paths_of_the_units_are_those_of_the_readme() -> None:
     assert "ExecStart=/opt/epmdless/bin/epmdless serve\n" in unit
     assert "-m venv /opt/epmdless " in README
     assert os.access(ROOT / "tests" / "run", os.X_OK)
+
+
+def test_every_rendered_file_is_what_the_command_writes() -> None:
+    shown = [match["words"].partition(" ")[0] for match in readme_files.SHOWN.finditer(README)]
+    assert shown == ["systemd", "compose", "kubernetes", "fargate-cloudformation", "systemd"]
+    assert readme_files.renewed(README) == README, "python -m tests.readme_files puts them in anew"
+
+
+def test_every_command_that_is_spoken_of_is_one() -> None:
+    named = set(RUNS.findall("\n".join(spoken())))
+    assert {"serve", "doctor", "exec", "published"} <= named
+    assert named <= set(cli.commands), named - set(cli.commands)
+
+
+def spoken() -> Iterator[str]:
+    """Lines of code in README, and what stands between backquotes."""
+    for kind, text in BLOCK.findall(README):
+        if kind in ("sh", "text"):
+            yield from (line for line in text.splitlines() if not line.lstrip().startswith("#"))
+    yield from re.findall(r"`([^`\n]+)`", BLOCK.sub("", README))
