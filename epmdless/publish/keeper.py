@@ -237,19 +237,20 @@ class ZoneKeeper:
     async def _publish(self, zone: Zone) -> None:
         """Bring the zone up to date, and all of it where that is due; raises UpdateError."""
         is_refresh = trio.current_time() >= self._progress.refresh_at
-        self._lease(zone.prepared.lease, is_refresh=is_refresh)
+        failure = await self._look(zone) if is_refresh else None
+        self._lease(zone, is_refresh=is_refresh)
         await trio.lowlevel.checkpoint()
         wanted = await self._wanted(zone)
-        if not is_refresh:
-            await zone.bring(wanted)
-            return
-        failure = await self._look(zone, wanted)
-        zone.ledger.doubt()
-        await trio.lowlevel.checkpoint()
+        if is_refresh:
+            if failure is None:  # now: what we write changes what was looked at
+                failure = await self._sweep(zone, wanted)
+            zone.ledger.doubt()
+            await trio.lowlevel.checkpoint()
         await zone.bring(wanted)
         if failure is not None:
             raise failure
-        self._progress.refreshed(trio.current_time())
+        if is_refresh:
+            self._progress.refreshed(trio.current_time())
 
     async def _choose(self, registry: Registry, terms: Terms) -> Choice:
         verdicts: dict[tuple[str, int], Lease | str | None] = {}
@@ -265,10 +266,11 @@ class ZoneKeeper:
         await trio.lowlevel.checkpoint()
         return choice
 
-    def _lease(self, seconds: float, *, is_refresh: bool) -> None:
+    def _lease(self, zone: Zone, *, is_refresh: bool) -> None:
         """Set until when each node counts. While refreshing fails, one time serves several attempts: each
         may have reached the zone, and is remembered."""
-        until = math.ceil(self._clock() + seconds)
+        seconds = zone.prepared.lease
+        until = math.ceil(zone.time() + seconds)
         leases = {}
         for node, chosen in self._choice.leases.items():
             before = self._leases.get(node)
@@ -276,25 +278,25 @@ class ZoneKeeper:
             leases[node] = replace(chosen, until=before.until if is_kept and before else until)
         self._leases = leases
 
-    async def _look(self, zone: Zone, wanted: Mapping[Record, str]) -> UpdateError | None:
-        """Look at what is in the zone, take what is ours, and sweep: now, since what we write changes what
-        was looked at. Returns the error by which that failed, which is no reason not to write."""
+    async def _look(self, zone: Zone) -> UpdateError | None:
+        """Look at what is in the zone, and take what is ours; returns the error by which that failed, which
+        is no reason not to write."""
         try:
-            for found in await zone.look():
-                if found.lease.target == zone.prepared.terms.target and not zone.is_known(found):
-                    self._take_own(zone, found)
-            self._has_looked = True
-            await self._sweep(zone, wanted)
+            found = await zone.look()
         except UpdateError as error:
             return error
+        for each in found:
+            if each.lease.target == zone.prepared.terms.target and not zone.is_known(each):
+                self._take_own(zone, each)
+        self._has_looked = True
         return None
 
     def _take_own(self, zone: Zone, found: Found) -> None:
         """What bears our target: an earlier life's, our own, or, if we live for a while already, that of
         another host which calls itself as we do. That one's is left alone, or two would fight for ever."""
-        if not self._has_looked or found.lease.node in self._leases:
+        if not self._has_looked or found.lease.node in self._choice.leases:
             zone.adopt(found)
-        elif self._twin is None and not found.lease.is_over(self._clock()):
+        elif self._twin is None and not found.lease.is_over(zone.time()):
             self._twin = found.lease.node
             target = zone.prepared.terms.target
             self.log.warning(
@@ -313,12 +315,17 @@ class ZoneKeeper:
                 await trio.lowlevel.checkpoint()
         return wanted
 
-    async def _sweep(self, zone: Zone, wanted: Mapping[Record, str]) -> None:
-        swept = await zone.sweep(wanted)
+    async def _sweep(self, zone: Zone, wanted: Mapping[Record, str]) -> UpdateError | None:
+        """Take out what dead hosts left; returns the error by which that failed, as `_look`."""
+        try:
+            swept = await zone.sweep(wanted)
+        except UpdateError as error:
+            return error
         for _ in swept:
             self._counts.count(metrics.PUBLISH_SWEPT)
         if swept:
             self.log.info("records of dead hosts removed", zone=zone.name, nodes=len(swept), first=swept[0])
+        return None
 
     async def _clear(self, former: _Former) -> None:
         """Take everything out of a zone that is not ours to write to any more."""

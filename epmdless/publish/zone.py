@@ -90,6 +90,10 @@ class Zone:
             clock=self._clock,
         )
 
+    def time(self) -> float:
+        """Seconds since 1970 by the clock that leases are counted by: the server's."""
+        return self._updater.server_time()
+
     def close(self) -> None:
         """Close the connection to the server, if there is one."""
         self._updater.close()
@@ -195,7 +199,7 @@ class Zone:
     def _is_dead(self, found: Found) -> bool:
         """Whether a lease is over, and its host dead rather than our clock ahead: it had the time to refresh
         it since we first saw it, as hosts that have the same `lease` do three times in that."""
-        now = self._clock()
+        now = self.time()
         if self.is_known(found) or not found.lease.is_over(now):
             return False
         seen_for = trio.current_time() - self._first_seen[found.rdata]

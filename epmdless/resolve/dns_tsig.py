@@ -106,11 +106,12 @@ class TsigKey:
         signed = _HEADER.pack(*counts) + wire[_HEADER.size :] + self._owner + head + data
         return Signed(signed, mac)
 
-    def check(self, answer: bytes, mac: bytes, now: float) -> None:
+    def check(self, answer: bytes, mac: bytes, now: float) -> int:
         """Check that an answer is signed, and belongs to our message.
 
         :param mac: of the message that it answers.
         :param now: seconds since 1970.
+        :returns: what the server's clock says.
         :raises TsigError: it does not.
         :raises RemoteProtocolError: it is no DNS message.
         """
@@ -128,6 +129,7 @@ class TsigKey:
             raise RemoteProtocolError("tsig", "a signature that cannot be read") from None
         assert isinstance(rdata, dns.rdtypes.ANY.TSIG.TSIG)
         self._validate(answer, owner, rdata, start, mac, now)
+        return int(rdata.time_signed)
 
     def _validate(
         self,

@@ -197,6 +197,14 @@ class Updater:
         self._connect = connect
         self._clock = clock
         self._stream: Connection | None = None
+        self._ahead = 0.0
+
+    def server_time(self) -> float:
+        """Seconds since 1970 by the clock of the server, as far as its signatures tell; else by ours.
+
+        Hosts whose clocks differ agree on that one.
+        """
+        return self._clock() + self._ahead
 
     async def update(self, update: Update) -> None:
         """Have the zone changed.
@@ -285,8 +293,9 @@ class Updater:
 
     def _check_signature(self, answer: bytes, mac: bytes) -> None:
         assert self._key is not None
+        now = self._clock()
         try:
-            self._key.check(answer, mac, self._clock())
+            self._ahead = self._key.check(answer, mac, now) - now
         except TsigError as error:
             if error.reason != "unsigned":
                 raise

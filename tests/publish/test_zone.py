@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 import trio
 from trio.testing import MockClock
 
@@ -10,7 +11,7 @@ from epmdless.publish.lease import Lease
 from epmdless.publish.records import records_of
 from epmdless.publish.zone import MAX_SWEPT, Zone
 from epmdless.resolve.dns_records import RecordType
-from epmdless.resolve.dns_update import MAX_MESSAGE
+from epmdless.resolve.dns_update import MAX_MESSAGE, Updater
 from tests.publish.fake_server import FakeServer
 from tests.publish.keeping import BEGINNING, LEASE, ZONE, prepared, world
 
@@ -101,6 +102,21 @@ async def test_strings_of_a_later_version_go_with_the_rest(autojump_clock: MockC
         assert await zone.sweep({}) == [f"a@b9.{ZONE}"]
         zone.close()
         assert server.names == set()
+
+
+async def test_leases_are_counted_by_the_servers_clock(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ours is behind: by it, the lease would count for an hour yet."""
+    async with world() as (_, server):
+        leave(server, dead(1, seconds=-3600))
+        zone = of(server)
+        await zone.look()
+        assert await zone.sweep({}) == []
+        monkeypatch.setattr(Updater, "server_time", lambda _: clock() + 5000)
+        assert abs(zone.time() - clock() - 5000) < 1
+        assert await zone.sweep({}) == [f"n001@b9.{ZONE}"]
+        zone.close()
 
 
 async def test_what_is_no_lease_is_left_alone(autojump_clock: MockClock) -> None:

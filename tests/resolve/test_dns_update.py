@@ -160,6 +160,15 @@ async def test_servers_say_what_is_wrong(
 
 
 @pytest_real
+@pytest.mark.parametrize("skew", [-200, 0, 200])
+async def test_an_answer_tells_the_servers_time(server: DnsServer, skew: int) -> None:
+    with updater(server.port, clock=lambda: time.time() + skew) as zone:
+        assert abs(zone.server_time() - time.time() - skew) < 1
+        await zone.ask_txt(SHOP)
+        assert abs(zone.server_time() - time.time()) < 2
+
+
+@pytest_real
 async def test_a_name_outside_the_zone_is_refused(server: DnsServer) -> None:
     error = await failure(Update(add=[srv(domain("a.other"), 1, TARGET)]), server.port)
     assert error.reason == "not_zone"
