@@ -42,14 +42,14 @@ def kubernetes(node: Node, image: str, release: str, replicas: int, relays: Sequ
     values = _common(node, image, release, replicas) | {"other_ports": _all_ports_but(EPMD_PORT, node.port)}
     if not relays:
         config = fill("kubernetes.toml", values | {"names": ""})
-        empty = ("host_option", "to_do", "others", "gateway")
+        empty = ("host_variable", "to_do", "others", "gateway")
         own: Values = {"config": config, "host_part": "POD-ADDRESS", **dict.fromkeys(empty, "")}
         return fill("kubernetes.yaml", values | own)
     host = f"{node.app}-nodes.$(POD_NAMESPACE).svc.cluster.local"
     own = {
         "config": fill("kubernetes.toml", values | {"names": 'names    = "hostname"'}),
         "host_part": f"POD.{node.app}-nodes.NAMESPACE.svc.cluster.local",
-        "host_option": f'"--host", "$(POD_NAME).{host}",',
+        "host_variable": f'- name: EPMDLESS_HOST\n  value: "$(POD_NAME).{host}"',
         "to_do": fill("kubernetes-relay-to-do.txt", values),
         "others": f"- podSelector:\n    matchLabels:\n      app.kubernetes.io/name: {node.app}-gateway",
         "gateway": _kubernetes_gateway(node, values, relays),

@@ -160,11 +160,15 @@ def test_docker_compose_with_a_relay(engine: Engine, dns: NameServer) -> None:
     (alias,) = stated["relay"].document["networks"]["near"]["aliases"]
     dns.say("shop", [each.address for each in replicas], **{alias: stand_in, "b1": b1.address})
     engine.start(relay, stated["relay"])
+    (own,) = stated["b1"].document["networks"]["far"]["aliases"]
+    with b1.path("/etc/hosts").open("a") as hosts:  # as the far network's DNS says
+        hosts.write(f"{b1.address} {own}\n")
     engine.start(b1, stated["b1"])
     for each in replicas:
         engine.start(each, stated[APP])
     wait_joined(replicas, FAR_NODE, socket=ROOTS_SOCKET)
     assert nodes_seen(replicas[0]) == full(replicas)  # to them the far node is a hidden one
+    assert nodes_seen(b1) == {FAR_NODE: set()}
     for each, service in ((relay, "relay"), (b1, "b1")):
         health = each.execute(*stated[service].health)
         assert health.status == 0, health
