@@ -67,7 +67,7 @@ def test_the_version_is_the_packages() -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        *(["nodes"], ["names", "--prot", "1"], ["serve", "--port", "70000"], ["config", "check"]),
+        *(["nowhere"], ["names", "--prot", "1"], ["serve", "--port", "70000"], ["config", "check"]),
     ],
 )
 def test_a_wrong_command_line_is_status_2_with_nothing_on_stdout(words: list[str]) -> None:
