@@ -4,9 +4,10 @@ The package is layered, and imports point down only (``tests/test_layers.py`` ho
 
     L4  cli ─► app ─► launch  inspection  doctor     builds everything, one nursery; signals, reload, stop
     L3  epmd  relay  gateway  cluster  publish       the servers; app hands them what they share
-    L2  resolve  net  links  hop  platforms  log     trio lives from here up; dnspython only in resolve/srv*, dns*
+    L2  resolve  net  links  hop  platforms  log     trio lives from here up; dnspython in resolve/srv*, dns*
         supervisor                                   PID 1 of a container: standard library only, no trio
-    L1  wire  schemes  registry  policy  rules  grants  config  metrics  releases  render     pure: no I/O, no clock
+    L1  wire  schemes  registry  policy  rules  grants  config  metrics  releases  render
+                                                     pure: no I/O, no clock, no logging
     L0  names  addresses  errors                     standard library only
 
 Words used throughout: a *node name* is ``app-9001@b1.internal``: *alive name* ``app-9001`` and
@@ -16,8 +17,8 @@ a *chain*, and each gives an *outcome*: found, not mine, or missing. A *link* is
 connection, with a *near* side (who dialled) and a *far* side; a *route* says which far host a *stand-in
 address*, or an original destination, means; the *pump* moves the bytes of established links. A *hop* leads
 from a relay through *gateways* to a far subnet; a *tunnel* is one connection over it; a *grant* says what a
-gateway's client may reach. *Facts* are what a platform says of this host, and a *plan* is the node's name, port and
-environment that follow from them; a *lease* says until when a published node counts.
+gateway's client may reach. *Facts* are what a platform says of this host, and a *plan* is the node's name,
+port and environment that follow from them; a *lease* says until when a published node counts.
 
 This module imports nothing: ``epmdless-epmd`` runs at each boot of ``erl`` and must start fast.
 """

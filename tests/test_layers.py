@@ -3,8 +3,8 @@
 ```
 L4  cli ─► app  doctor                        builds everything, one nursery; signals, reload, stop
 L3  epmd  relay  gateway  cluster  publish    never import each other; app hands them what they share
-L2  resolve  net  links  hop  platforms       trio lives from here up; dnspython only in resolve/srv, resolve/dns
-L1  wire  schemes  registry  policy  config  metrics  releases  render    pure: no trio, sockets, clock, logging
+L2  resolve  net  links  hop  platforms       trio lives from here up; dnspython only in resolve/srv*, dns*
+L1  wire  schemes  registry  policy  config  metrics  releases  render    pure: no trio, sockets, clock
 L0  names  addresses  errors                  standard library only
 ```
 
