@@ -13,9 +13,9 @@ import httpx
 import trio
 
 from epmdless.cluster.peers import LookError
-from epmdless.net.http_body import read_body
 from epmdless.errors import ConfigError
 from epmdless.net import files
+from epmdless.net.http_body import read_body
 from epmdless.net.tls.contexts import TlsFiles, load_client_context
 from epmdless.net.tls.problems import explain
 
