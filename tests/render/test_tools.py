@@ -124,14 +124,14 @@ def test_a_script_sets_a_host_up_and_its_units_have_no_fault(name: str, tmp_path
     units = "epmdless.service epmdless.socket" + ("" if "relay" in name else " shop.service")
     check = "".join(f"{verify} verify /etc/systemd/system/{unit}\n" for unit in units.split())
     steps = f"{PRELUDE}\nsh {script}\nsh {script}\n{check}{LOOKED_AT}"
-    env = clean_env(COOKIE="mycookie1", UNITS=str(UNITS))
+    env = clean_env(COOKIE="MY-cookie_1+/.==", UNITS=str(UNITS))
     done = run([unshare, "--mount", "sh", "-c", steps], env=env, within=60)
     assert (done.status, done.stderr) == (0, "")
     assert "/etc/epmdless/epmdless.toml 644 root\n" in done.stdout
     if "relay" not in name:
         assert "/etc/epmdless/cookie 400 epmdless\n/etc/epmdless/epmdless.toml 644 root\n" in done.stdout
         assert "/etc/shop/cookie.env 400 root\n" in done.stdout
-        assert done.stdout.endswith("RELEASE_COOKIE=mycookie1\n")
+        assert done.stdout.endswith("RELEASE_COOKIE=MY-cookie_1+/.==\n")
         assert "systemctl enable --now shop.service\n" in done.stdout
     assert done.stdout.count("systemctl daemon-reload\n") == 2
 

@@ -8,7 +8,7 @@
 set -eu
 umask 022
 : "${COOKIE:?the cookie of all nodes, the same on each host}"
-case $COOKIE in *[!0-9A-Za-z_]*) echo "COOKIE: letters, digits and _ alone" >&2; exit 2 ;; esac
+case $COOKIE in *[!0-9A-Za-z_=+/.-]*) echo "COOKIE: letters, digits and _ = + / . - alone" >&2; exit 2 ;; esac
 
 # Each of the two runs as a user of its own, and has the cookie in a file of its own.
 for user in epmdless @app@; do
