@@ -26,8 +26,23 @@ from epmdless.schemes import Scheme
 DEFAULT_PORT = 9001
 """Where neither the name nor the caller says one."""
 
-HELPERS = frozenset({"remote", "rpc", "eval", "stop", "restart", "pid", "version"})
-"""Commands of a ``mix release`` that do not run the system, but at most speak to it."""
+HELPERS = frozenset(
+    {
+        *("remote", "rpc", "eval", "stop", "restart", "pid", "version"),
+        *(
+            "remote_console",
+            "attach",
+            "daemon_attach",
+            "ping",
+            "reboot",
+            "reload_config",
+            "escript",
+            "status",
+        ),
+    }
+)
+"""Commands of a release that do not run the system, but at most speak to it: of ``mix release``, and those
+that relx has besides."""
 
 _STARTING = re.compile(r"(start|daemon)(_iex)?")
 

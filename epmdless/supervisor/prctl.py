@@ -18,14 +18,12 @@ def adopt_orphans() -> None:
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
-def end_with(parent: int, number: int) -> bool:
-    """Get a signal when the parent ends, however it does.
+def end_with_parent(number: int) -> None:
+    """Get a signal when the parent ends, however it does; if it has ended already, none will come.
 
-    :returns: False if it has ended already: then no signal will come.
     :raises OSError: the kernel does not do it.
     """
     _prctl(PR_SET_PDEATHSIG, number)
-    return os.getppid() == parent
 
 
 def _prctl(option: int, value: int) -> None:

@@ -3,6 +3,7 @@
 ::
 
     asking ──► running ──► pausing ──► asking …      it ended: asked again, and started, after a pause
+       │          └──────► asking ──► failed         its first start failed, and nobody else was faster
        └─────► elsewhere ──► asking …                somebody else serves the port: looked at now and then
 """
 
@@ -63,6 +64,7 @@ class Server:
         self._misses = 0
         self._pause = FIRST_PAUSE
         self._started = 0.0
+        self._first_end: int | None = None
         self._stops: list[tuple[float, signal.Signals]] | None = None
 
     def begin(self, host: str) -> None:
@@ -150,6 +152,8 @@ class Server:
     def _answered(self, *, is_served: bool) -> None:
         if is_served:
             self._watch(misses=0)
+        elif self._first_end is not None and not self.is_settled:
+            self._fail("", self._first_end)
         elif self._is_elsewhere and self._misses + 1 < ELSEWHERE_MISSES:
             self._watch(misses=self._misses + 1)
         else:
@@ -185,7 +189,11 @@ class Server:
 
     def _lost(self, status: int) -> None:
         """Our server has ended, and nobody of us told it to."""
-        if not self.is_settled:
+        if not self.is_settled and status > 0 and status != EXIT_CONFIG:
+            # Perhaps another container of the pod was faster, and it cannot listen for that.
+            self._first_end = status
+            self.due = self._hands.now() + FIRST_PAUSE
+        elif not self.is_settled:
             self._fail("" if status > 0 else f"the EPMD server {_end(status)} before it was ready", status)
         elif self.may_end and status == 0:
             self.due = self._hands.now() + LONGEST_PAUSE

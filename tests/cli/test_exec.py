@@ -100,7 +100,8 @@ def test_options_of_the_command_are_its_own() -> None:
 
 
 def test_a_port_that_something_else_has_taken_is_told() -> None:
-    with socket.create_server(("0.0.0.0", 0)) as other:
+    with socket.socket() as other:
+        other.bind(("0.0.0.0", 0))  # it does not listen: whoever asks there is refused at once
         port = other.getsockname()[1]
         line = complaint(1, "exec", *HERE, "--", "echo", ERL_EPMD_PORT=str(port))
         assert line == f"cannot listen on 0.0.0.0:{port}: Address already in use"
@@ -118,7 +119,7 @@ def test_an_epmd_that_is_there_is_used(tmp_path: Path) -> None:
 
 def test_a_releases_helper_gets_no_port_of_its_own(tmp_path: Path) -> None:
     command = script(tmp_path, 'echo "$ERL_AFLAGS"')
-    done = epmdless("exec", *HERE, "--", command, "remote", ERL_EPMD_PORT=str(free_port()))
+    done = epmdless("exec", *HERE, "--", command, "remote_console", ERL_EPMD_PORT=str(free_port()))
     assert done.status == 0
     assert "-start_epmd false" in done.stdout
     assert "inet_dist_listen_min" not in done.stdout

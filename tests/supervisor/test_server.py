@@ -80,11 +80,34 @@ def test_a_question_that_was_killed_for_its_slowness_found_nobody(hands: FakeHan
     assert hands.done() == [f"server 101 {HOST}"]
 
 
-@pytest.mark.parametrize(("status", "ours"), [(2, 2), (1, 1), (3, 1)])
-def test_a_first_start_that_fails_ends_all_and_has_said_why(hands: FakeHands, status: int, ours: int) -> None:
+def test_a_configuration_that_is_wrong_ends_all_and_the_server_has_said_why(hands: FakeHands) -> None:
+    server = starting(hands)
+    server.ended(101, 2)
+    assert (server.failed, hands.said, server.due, server.is_gone) == (2, [], None, True)
+
+
+@pytest.mark.parametrize("status", [1, 3])
+def test_a_first_start_that_fails_ends_all_where_still_nobody_serves(hands: FakeHands, status: int) -> None:
     server = starting(hands)
     server.ended(101, status)
-    assert (server.failed, hands.said, server.due, server.is_gone) == (ours, [], None, True)
+    assert (server.failed, pass_time(server, hands)) == (None, states.FIRST_PAUSE)
+    assert hands.done() == ["question 102"]
+    server.ended(102, NOBODY)
+    assert (server.failed, hands.said, server.due, server.is_gone) == (1, [], None, True)
+
+
+def test_a_first_start_that_fails_because_another_was_faster_is_enough(hands: FakeHands) -> None:
+    """Two containers of one pod start at the same time; then the other one goes."""
+    server = starting(hands)
+    server.ended(101, 1)
+    pass_time(server, hands)
+    server.ended(102, SOMEBODY)
+    assert (server.failed, server.is_settled, server.pid) == (None, True, None)
+    hands.done()
+    for pid in (103, 104):
+        pass_time(server, hands)
+        server.ended(pid, NOBODY)
+    assert hands.done()[-1] == f"server 105 {HOST}"
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,16 @@ import pytest
 
 from epmdless.supervisor import states
 from epmdless.supervisor.orders import Orders
-from epmdless.supervisor.server import DRAIN_SECONDS, STOP_SECONDS
+from epmdless.supervisor.server import DRAIN_SECONDS, FIRST_PAUSE, STOP_SECONDS
 from epmdless.supervisor.states import Supervisor
 from tests.supervisor.fake_hands import HOST, FakeHands
 
 ORDERS = Orders(("bin/shop", "start"), ("env",), ("serve",), "", "", 4369, None, ())
 
 PLAN, QUESTION, SERVER, COMMAND = 100, 101, 102, 103
+
+SECOND_QUESTION = 103
+"""Where the server's first start fails."""
 
 
 def planning(hands: FakeHands, kill_after: float | None = None) -> Supervisor:
@@ -109,12 +112,36 @@ def test_a_plan_that_never_ends_starts_nothing(hands: FakeHands) -> None:
     assert hands.said == ["epmdless env has not ended within 30 s"]
 
 
-@pytest.mark.parametrize("status", [1, 2])
-def test_a_server_that_cannot_serve_starts_no_command(hands: FakeHands, status: int) -> None:
+def test_a_server_that_cannot_serve_starts_no_command(hands: FakeHands) -> None:
     supervisor = starting(hands)
-    supervisor.child_ended(SERVER, status)
+    supervisor.child_ended(SERVER, 1)
+    assert pass_time(supervisor, hands) == FIRST_PAUSE
+    supervisor.child_ended(SECOND_QUESTION, 1)
     assert supervisor.is_over(is_childless=True)
-    assert (supervisor.status, hands.done(), hands.said) == (status, [], [])
+    assert (supervisor.status, hands.done(), hands.said) == (1, ["question 103"], [])
+
+
+def test_a_server_with_a_wrong_configuration_starts_no_command(hands: FakeHands) -> None:
+    supervisor = starting(hands)
+    supervisor.child_ended(SERVER, 2)
+    assert supervisor.is_over(is_childless=True)
+    assert (supervisor.status, hands.done(), hands.said) == (2, [], [])
+
+
+def test_a_server_that_another_one_was_faster_than_starts_the_command(hands: FakeHands) -> None:
+    supervisor = starting(hands)
+    supervisor.child_ended(SERVER, 1)
+    pass_time(supervisor, hands)
+    supervisor.child_ended(SECOND_QUESTION, 0)
+    assert (supervisor.status, hands.done()) == (None, ["question 103", "command 104"])
+
+
+def test_sigterm_before_the_second_look_ends_all(hands: FakeHands) -> None:
+    supervisor = starting(hands)
+    supervisor.child_ended(SERVER, 1)
+    supervisor.signalled(signal.SIGTERM)
+    assert supervisor.is_over(is_childless=True)
+    assert (supervisor.status, hands.done()) == (143, [])
 
 
 def test_a_server_that_is_never_ready_is_ended(hands: FakeHands) -> None:
