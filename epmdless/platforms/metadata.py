@@ -89,5 +89,5 @@ async def asking(name: str, base: str, seconds: float, hint: str) -> AsyncIterat
                 yield Service(name, client)
     except trio.TooSlowError:
         raise MetadataError("timeout", f"{name} did not answer in time") from None
-    except (httpx.TransportError, httpx.InvalidURL):
+    except (httpx.TransportError, httpx.InvalidURL, UnicodeError):  # the last: no host name, no UTF-8
         raise MetadataError("unreachable", f"no {name.removeprefix('the ')}{hint}") from None

@@ -10,6 +10,7 @@ import trio
 
 from epmdless.platforms.default_route import default_address, only_address
 from epmdless.platforms.facts import PlatformError
+from tests.support.deadline import eventually
 from tests.support.machine import Machine
 
 MAIN = "Main:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 0.0.0.0\n        /0 universe UNICAST\n"
@@ -50,6 +51,12 @@ def test_the_only_address(tmp_path: Path, ipv4: list[str], ipv6: list[int], addr
 def test_where_there_is_no_such_address(tmp_path: Path, ipv4: list[str], ipv6: list[int], said: str) -> None:
     with pytest.raises(PlatformError, match=f"^no default route, and {said}: give --address$"):
         only_address(*tables(tmp_path, ipv4, ipv6))
+
+
+def test_a_temporary_address_is_not_the_only_one(tmp_path: Path) -> None:
+    trie, inet6 = tables(tmp_path, [], [1])
+    inet6.write_text(inet6.read_text() + GLOBAL_6.format(2).replace(" 80 ", " 01 "))
+    assert only_address(trie, inet6) == "fd00:6::1"
 
 
 def test_a_kernel_without_these_tables(tmp_path: Path) -> None:
@@ -102,6 +109,18 @@ def test_no_default_route_and_nothing_to_choose_from(machine: Machine) -> None:
     machine.run("ip address add 172.18.0.2/16 dev eth0; ip address add 172.19.0.2/16 dev eth1")
     with pytest.raises(PlatformError, match="no default route, and several addresses: give --address"):
         asked(machine)
+
+
+def test_no_name_is_made_of_a_temporary_address(machine: Machine) -> None:
+    """RFC 8981: a host prefers it for what it begins, and has another one tomorrow."""
+    machine.run(
+        "cd /proc/sys/net/ipv6/conf/eth0; echo 0 >accept_dad; echo 2 >use_tempaddr;"
+        " ip -6 route add default dev eth0;"
+        " ip -6 address add fd00:6::1/64 dev eth0 nodad mngtmpaddr"
+    )
+    usable = "ip -6 address show dev eth0 temporary -tentative"
+    eventually(lambda: machine.run(usable), within=10.0, what="a temporary address")
+    assert asked(machine) == ("fd00:6::1", "default route")
 
 
 def test_without_ipv6(machine: Machine) -> None:
