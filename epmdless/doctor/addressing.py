@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 from collections.abc import Sequence
+from dataclasses import replace
 
 import trio
 
@@ -38,16 +39,21 @@ async def find_addresses(
         return itself, _judged(itself, host, own_host, routes, ())
     try:
         with trio.fail_after(LIMITS["dns"]):
-            addresses = await _resolved(host)
+            found = await _resolved(host)
     except (OSError, UnicodeError, trio.TooSlowError) as error:
         return [], _failed(error, host, also)
-    return addresses, _judged(addresses, host, own_host, routes, also)
+    addresses = found[:MAX_ADDRESSES]
+    finding = _judged(addresses, host, own_host, routes, also)
+    if len(found) > len(addresses):
+        left_out = f"{finding.said}; {len(found) - len(addresses)} more are not looked at"
+        finding = replace(finding, said=left_out)
+    return addresses, finding
 
 
 async def _resolved(host: str) -> list[Address]:
     found = await trio.socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)
     addresses: dict[Address, None] = {(int(family), address): None for family, _, _, _, address in found}
-    return list(addresses)[:MAX_ADDRESSES]
+    return list(addresses)
 
 
 def _failed(error: Exception, host: str, also: tuple[str, ...]) -> Finding:

@@ -11,11 +11,11 @@ import trio
 from epmdless.doctor.reaching import ReachError, at_port, reach, shown
 from epmdless.doctor.strangers import beginning_of, recognised
 from epmdless.errors import RemoteProtocolError
-from epmdless.names import printable
+from epmdless.names import MAX_NAME_CHARACTERS, printable
 from epmdless.net.dialing import Address
 from epmdless.net.plain import send_all
 from epmdless.wire.epmd import NamesRequest, Node, PortPlease2Request, Request, encode_request
-from epmdless.wire.epmd_replies import NamesReply, ReplyTag, decode_names_reply, decode_port_reply
+from epmdless.wire.epmd_replies import ReplyTag, decode_names_reply, decode_port_reply
 
 CONNECT_SECONDS = 3.0
 """To connect: the SYN is sent twice."""
@@ -77,16 +77,16 @@ async def ask(address: Address, port: int, alive: str) -> Answer:
     answer = _judge(address, alive, heard)
     if answer.trouble != "missing":
         return answer
-    names = await _names(address, port)
-    return Answer(address, answer.said, trouble="missing", listed=None if names is None else names.nodes)
+    return Answer(address, answer.said, trouble="missing", listed=await _names(address, port))
 
 
-async def _names(address: Address, port: int) -> NamesReply | None:
-    """Who is registered there; None where it does not tell."""
+async def _names(address: Address, port: int) -> tuple[tuple[str, int], ...] | None:
+    """Who is registered there; None where it does not tell, or tells what no node can be called."""
     with trio.move_on_after(LIST_SECONDS):
         try:
             heard = await _converse(await reach(at_port(address, port), LIST_SECONDS), NamesRequest())
-            return decode_names_reply(bytes(heard.data))
+            nodes = decode_names_reply(bytes(heard.data)).nodes
+            return None if any(len(name) > MAX_NAME_CHARACTERS for name, _ in nodes) else nodes
         except (ReachError, RemoteProtocolError):
             pass
     return None

@@ -10,6 +10,9 @@ from epmdless.net.tls.identity import certificate_names
 MOST_NAMES = 5
 """Names of a certificate that people are shown."""
 
+MOST_CHARACTERS = 255
+"""Of its issuer that are shown: TLS takes certificates of 100 KB."""
+
 
 class Shown(NamedTuple):
     """What a certificate claims; nobody has looked whether it is so.
@@ -65,9 +68,13 @@ def shown_by(der: bytes) -> Shown | None:
         found = x509.load_der_x509_certificate(der)
         return Shown(
             tuple(map(printable, certificate_names(found))),
-            printable(found.issuer.rfc4514_string()),
+            printable(_cut(found.issuer.rfc4514_string())),
             found.not_valid_before_utc.timestamp(),
             found.not_valid_after_utc.timestamp(),
         )
     except ValueError:
         return None
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]}…"

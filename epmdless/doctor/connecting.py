@@ -6,9 +6,14 @@ from collections.abc import Sequence
 
 import trio
 
-from epmdless.doctor.reaching import Reached, ReachError, close_all, reach_all, shown
+from epmdless.doctor.reaching import Reached, ReachError, close_all, each, reach_all, shown
 from epmdless.doctor.report import LIMITS, Finding
 from epmdless.net.dialing import Address
+
+ONE_ADDRESS = (
+    "a node dials one address alone, the first of IPv4, or of IPv6 with -proto_dist inet6_tcp: "
+    "let every address of the host be good"
+)
 
 
 class Connected:
@@ -48,20 +53,14 @@ def _judged(connected: Connected, reached: Reached) -> Finding:
     said = f"port {connected.port} at {shown(connected.address)} takes connections"
     if not failed:
         return Finding("ok", said, (), details)
-    said += "; not at " + "; ".join(f"{where}: {error}" for where, error in failed.items())
-    advice = (
-        (
-            "a node dials one address alone, the first of IPv4, or of IPv6 with -proto_dist inet6_tcp: "
-            "let every address of the host be good"
-        ),
-    )
-    return Finding("warning", said, advice, details)
+    said += f"; not at {each(failed.items())}"
+    return Finding("warning", said, (ONE_ADDRESS,), details)
 
 
 def _nowhere(reached: Reached, port: int) -> Finding:
     errors = {where: error for where, error in reached.items() if isinstance(error, ReachError)}
     details = {"port": port, "address": None, "addresses": _to_json(reached)}
-    said = "; ".join(f"port {port} at {where}: {error}" for where, error in errors.items())
+    said = f"port {port} at {each(errors.items())}"
     troubles = {error.trouble for error in errors.values()}
     advice: list[str] = []
     if "refused" in troubles:

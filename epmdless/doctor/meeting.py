@@ -16,6 +16,7 @@ import trio
 
 from epmdless.cluster.shaking import OWN_NAMES, Messages, OwnedConnection, TakenError, introduce
 from epmdless.cluster.trouble import NodeError
+from epmdless.doctor.naming import is_short
 from epmdless.doctor.report import LIMITS, Finding
 from epmdless.doctor.strangers import beginning_of, recognised
 from epmdless.errors import EpmdlessError
@@ -183,8 +184,8 @@ def _failed(error: NodeError | OSError, first: bytes, framing: Framing) -> Findi
     said = "it ended the connection when it had heard our name, and said nothing"
     advice = (
         (
-            "see what listens on the port there; a node ends it so if it stops, or is older than OTP 23 and "
-            "EPMD did not say so"
+            "see what listens on the port there; a node ends it so if it stops, or if EPMD is wrong on "
+            "whether it is older than OTP 23"
         ),
     )
     return Finding("failed", said, advice, {"answer": None})
@@ -254,10 +255,11 @@ def _other(name: str, expected: str, details: dict[str, Any]) -> Finding:
     said = f"another node answers: {printable(name)}; a node that dials {printable(expected)} gives up here"
     alive, _, host = name.partition("@")
     if alive == expected.partition("@")[0]:
+        flag = "-sname" if is_short(expected.partition("@")[2]) else "-name"
         advice = (
             (
                 f"it is the same node under another host part: connect to {printable(name)}, or start it "
-                f"with -name {printable(expected)} (RELEASE_NODE)"
+                f"with {flag} {printable(expected)} (RELEASE_NODE, RELEASE_DISTRIBUTION={flag[1:]})"
             ),
         )
     else:

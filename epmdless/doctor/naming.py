@@ -31,7 +31,7 @@ def look_at_name(text: str, scheme: Scheme, own_host: str) -> tuple[NodeName | N
     details = {
         "alive": alive,
         "host": host,
-        "form": "short" if _is_short(host) else "long",
+        "form": "short" if is_short(host) else "long",
         "transient": is_transient(alive),
         "promised_port": promised,
     }
@@ -47,11 +47,12 @@ def look_at_name(text: str, scheme: Scheme, own_host: str) -> tuple[NodeName | N
     return NodeName(alive, host), Finding("ok", said, (), details)
 
 
-def _is_short(host: str) -> bool:
+def is_short(host: str) -> bool:
+    """Whether it is the host part of a short name."""
     return "." not in host and not is_address(host)
 
 
 def _form(host: str) -> str:
-    if _is_short(host):
+    if is_short(host):
         return "a short name: only nodes started with -sname connect to it"
     return "a long name: only nodes started with -name connect to it"

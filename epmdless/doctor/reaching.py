@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import trio
@@ -85,6 +85,17 @@ async def reach_all(addresses: Sequence[Address], port: int, seconds: float) -> 
         raise
     late = ReachError("filtered", f"no answer within {AFTER_THE_FIRST:g} s, when another had answered")
     return {shown(address): found.get(shown(address), late) for address in addresses}
+
+
+def each(said: Iterable[tuple[str, object]]) -> str:
+    """What is to be said of each address, of those with the same words once.
+
+    :param said: addresses, and the words.
+    """
+    together: dict[str, list[str]] = {}
+    for where, words in said:
+        together.setdefault(str(words), []).append(where)
+    return "; ".join(f"{', '.join(where)}: {words}" for words, where in together.items())
 
 
 def close_all(reached: Reached) -> None:

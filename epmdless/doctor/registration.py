@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from epmdless.doctor.asking import Answer, Trouble
+from epmdless.doctor.connecting import ONE_ADDRESS
 from epmdless.doctor.promising import Promise, Promised
-from epmdless.doctor.reaching import shown
+from epmdless.doctor.reaching import each, shown
 from epmdless.doctor.report import Finding
 from epmdless.names import printable
 from epmdless.net.dialing import Address
@@ -36,6 +37,8 @@ _WORST: tuple[Trouble, ...] = (
     "unreachable",
 )
 """Which trouble tells most where addresses differ: a server that knows is worth more than none."""
+
+_NOT_LISTENING = "a node with -dist_listen false never registers: it connects to others, and nobody to it"
 
 
 class Registered(NamedTuple):
@@ -93,6 +96,8 @@ def _judged(
     silent = [answer for answer in answers if answer.node is None]
     if silent:
         said += "; not at " + _each(silent)
+    if {answer.address[0] for answer in silent} & {answer.address[0] for answer in found}:
+        advice.append(ONE_ADDRESS)
     if found[0].node is not None and found[0].node.name != alive:
         advice.append("that server mixes names up: restart it, and then the nodes of OTP before 23.3")
     if promised.problem is not None:
@@ -128,7 +133,7 @@ def _nowhere(
 def _remedies(worst: Answer, port: int, alive: str) -> list[str]:
     match worst.trouble:
         case "missing":
-            return [_who_is_there(worst), _unregistered(alive)]
+            return [_who_is_there(worst), _unregistered(alive), _NOT_LISTENING]
         case "closed":
             return [
                 "an EPMD server that does not answer all closes so: let [epmd.access] there have this host",
@@ -180,7 +185,7 @@ def near_names(alive: str, listed: Sequence[tuple[str, int]]) -> list[str]:
 
 
 def _each(answers: Sequence[Answer]) -> str:
-    return "; ".join(f"{shown(answer.address)}: {answer.said}" for answer in answers)
+    return each((shown(answer.address), answer.said) for answer in answers)
 
 
 def _to_json(answer: Answer) -> dict[str, Any]:

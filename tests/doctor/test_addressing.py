@@ -15,13 +15,20 @@ from epmdless.doctor.report import LIMITS, Finding
 from epmdless.policy import Network
 from tests.support.relays import Hosts
 
+MANY = [f"10.0.0.{number}" for number in range(1, 21)]
+
 ROUTE = RouteSection(host="b1.test", listen="127.0.6.11")
 
 
 async def finding_of(
     host: str, *routes: RouteSection, inetrc: str | None = None
 ) -> tuple[list[Any], Finding]:
-    hosts = {"b1.test": ["10.0.0.1", "fd00::1"], "l1.test": ["127.0.1.1"], "h1": ["127.0.1.1"]}
+    hosts = {
+        "b1.test": ["10.0.0.1", "fd00::1"],
+        "many.test": MANY,
+        "l1.test": ["127.0.1.1"],
+        "h1": ["127.0.1.1"],
+    }
     trio.socket.set_custom_hostname_resolver(Hosts(hosts))
     return await find_addresses(host, "h1", routes, inetrc)
 
@@ -37,6 +44,12 @@ async def test_a_host_with_two() -> None:
     addresses, finding = await finding_of("b1.test")
     assert [family for family, _ in addresses] == [socket.AF_INET, socket.AF_INET6]
     assert (finding.verdict, finding.said) == ("ok", "10.0.0.1, fd00::1")
+
+
+async def test_a_host_with_more_than_are_looked_at() -> None:
+    addresses, finding = await finding_of("many.test")
+    assert [address[1][0] for address in addresses] == MANY[:16]
+    assert finding.said.endswith("10.0.0.16; 4 more are not looked at")
 
 
 async def test_a_far_host_that_leads_to_loopback() -> None:

@@ -65,6 +65,12 @@ async def test_who_is_there_is_asked_where_the_node_is_not(nursery: trio.Nursery
     assert answer.listed == (("a", 9001), ("b", 9002))
 
 
+async def test_a_list_of_what_no_node_can_be_called_is_not_shown(nursery: trio.Nursery) -> None:
+    """It may be a line of two million characters."""
+    answer = await answer_of(nursery, Server(Node(9001, "x" * 256)))
+    assert (answer.trouble, answer.listed) == ("missing", None)
+
+
 @pytest.mark.parametrize(
     ("says", "trouble", "said"),
     [

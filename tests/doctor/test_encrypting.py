@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 import trio
+from cryptography import x509
+from cryptography.x509.oid import NameOID
 from trio.testing import MockClock
 
-from epmdless.doctor.certificate import first_certificate, shown_by
+from epmdless.doctor.certificate import MOST_CHARACTERS, first_certificate, shown_by
 from epmdless.doctor.encrypting import HELLO_SECONDS, PLAIN_MESSAGE, PROTOCOLS
 from epmdless.net.tls.contexts import TlsFiles, load_server_context
 from tests.cluster.scripted_node import COOKIE
@@ -187,6 +189,21 @@ async def test_a_tls_server_that_wants_nothing_of_us(alert: str, world: World) -
 def test_what_is_no_certificate_is_not_shown() -> None:
     assert shown_by(b"\x30\x03\x02\x01\x01") is None
     assert shown_by(b"") is None
+
+
+class Verbose(Authority):
+    """A CA with a name of 64 KiB."""
+
+    @property
+    def _subject(self) -> x509.Name:
+        return x509.Name([x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, "x" * 64)] * 1024)
+
+
+def test_an_issuer_without_end_is_cut(tmp_path: Path) -> None:
+    issued = Verbose(tmp_path).issue("b1.internal")
+    shown = shown_by(ssl.PEM_cert_to_DER_cert(issued.cert.read_text()))
+    assert shown is not None
+    assert len(shown.issuer) == MOST_CHARACTERS + 1
 
 
 @pytest.mark.parametrize("is_tls13", [True, False])

@@ -13,6 +13,7 @@ from epmdless.doctor.registration import MOST_COMPARED, judge, near_names
 from epmdless.wire.epmd import Node
 
 ONE = (socket.AF_INET, ("10.0.0.1", 0))
+OTHER = (socket.AF_INET, ("10.0.0.2", 0))
 TWO = (socket.AF_INET6, ("fd00::1", 0, 0, 0))
 
 
@@ -64,6 +65,13 @@ def test_one_address_without_it_is_told() -> None:
     assert finding.said == "port 9002; not at 10.0.0.1: refused"
 
 
+@pytest.mark.parametrize(("address", "verdict"), [(ONE, "warning"), (TWO, "ok")])
+def test_a_node_asks_one_address_of_its_family_alone(address: tuple[int, object], verdict: str) -> None:
+    _, finding = judge([lacking(address, "filtered"), found(OTHER, 9001)], 4369, Promised(None), "app")
+    assert finding.verdict == verdict
+    assert ("one address alone" in "".join(finding.advice)) is (verdict == "warning")
+
+
 def test_a_chain_that_fails_is_told() -> None:
     _, finding = judge([found(ONE, 9001)], 4369, Promised(None, "the resolver srv failed: SERVFAIL"), "app")
     assert (finding.verdict, finding.said) == ("warning", "port 9001; the resolver srv failed: SERVFAIL")
@@ -73,6 +81,7 @@ def test_a_chain_that_fails_is_told() -> None:
     ("trouble", "advice"),
     [
         ("refused", "start an EPMD server there"),
+        ("missing", "-dist_listen false"),
         ("filtered", "let TCP port 4369 through to 10.0.0.1"),
         ("unreachable", "let TCP port 4369 through to 10.0.0.1"),
         ("foreign", "sport = :4369"),
@@ -93,6 +102,12 @@ def test_a_server_that_knows_tells_more_than_one_that_is_not_there() -> None:
     _, finding = judge(answers, 4369, Promised(None), "app")
     assert finding.advice[0] == "registered there: shop"
     assert "10.0.0.1: refused; fd00::1: missing" in finding.said
+
+
+def test_the_same_words_are_said_once() -> None:
+    answers = [lacking(ONE, "refused"), lacking(OTHER, "refused"), lacking(TWO, "missing")]
+    _, finding = judge(answers, 4369, Promised(None), "app")
+    assert "10.0.0.1, 10.0.0.2: refused; fd00::1: missing" in finding.said
 
 
 def test_a_long_list_is_cut() -> None:

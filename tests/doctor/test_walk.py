@@ -306,11 +306,14 @@ async def test_what_no_node_says(bytes_: bytes, world: World) -> None:
     assert "\x1b" not in walked.report.to_json()["steps"][5]["said"]
 
 
-async def test_the_same_node_under_another_host_part(world: World) -> None:
+@pytest.mark.parametrize(("host", "flag"), [(HOST, "name"), ("b1", "sname")])
+async def test_the_same_node_under_another_host_part(host: str, flag: str, world: World) -> None:
+    trio.socket.set_custom_hostname_resolver(Hosts({"b1": [HOST]}))
     world.node.name = "app@b1.internal"
-    walked = await world.walk()
+    walked = await world.walk(f"app@{host}")
     ends_at(walked, "identity")
-    assert "connect to app@b1.internal" in walked.advice
+    assert f"connect to app@b1.internal, or start it with -{flag} app@{host}" in walked.advice
+    assert f"RELEASE_DISTRIBUTION={flag}" in walked.advice
 
 
 # The cookie
