@@ -179,7 +179,9 @@ def test_a_name_of_255_bytes_is_the_longest() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wire", "count"), [(GOOD, 2), (GOOD[:11], 0), (b"", 0), (b"\0\0\0\0\0\0\xff\xff\0\0\0\0", 65535)]
+    ("wire", "count"),
+    [(GOOD, 2), (GOOD[:11], 0), (b"", 0), (b"\0\0\0\0\0\0\xff\xff\0\0\0\0", 65535)],
+    ids=["whole", "cut", "empty", "many"],
 )
 def test_the_count_is_the_headers(wire: bytes, count: int) -> None:
     assert count_answers(wire) == count
