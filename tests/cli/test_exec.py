@@ -146,18 +146,24 @@ def holds_signals(pid: int) -> bool:
     return found is not None and bool(int(found[1], 16) & 1 << signal.SIGUSR1 - 1)
 
 
-@pytest.mark.parametrize(("flags", "added"), [("-proto_dist inet6_tls", False), ("", True)])
-def test_a_protocol_in_the_releases_vm_args_is_seen_and_not_doubled(
-    tmp_path: Path, flags: str, *, added: bool
-) -> None:
+def flags_in_release(folder: Path, vm_args: str) -> Program:
+    """Start a release's script that shows ERL_AFLAGS."""
+    (folder / "releases" / "0.1.0").mkdir(parents=True)
+    (folder / "releases" / "start_erl.data").write_text("13.1.5 0.1.0")
+    (folder / "releases" / "0.1.0" / "vm.args").write_text(f"{vm_args}\n")
+    (folder / "bin").mkdir()
+    command = script(folder / "bin", 'echo "$ERL_AFLAGS"')
+    argv = [*EXEC, "--app=shop", "--address=::1", "--", command, "start"]
+    return Program(argv, env=clean_env(ERL_EPMD_PORT=str(free_port())))
+
+
+def test_a_protocol_in_the_releases_vm_args_is_seen_and_not_doubled(tmp_path: Path) -> None:
     """Given twice, OTP 25 takes neither and OTP 27 the first: TLS would be off."""
-    (tmp_path / "releases" / "0.1.0").mkdir(parents=True)
-    (tmp_path / "releases" / "start_erl.data").write_text("13.1.5 0.1.0")
-    (tmp_path / "releases" / "0.1.0" / "vm.args").write_text(f"{flags}\n")
-    (tmp_path / "bin").mkdir()
-    command = script(tmp_path / "bin", 'echo "$ERL_AFLAGS"')
-    env = {"ERL_EPMD_PORT": str(free_port())}
-    done = epmdless("exec", "--app=shop", "--address=::1", "--", command, "start", **env)
-    assert done.status == 0, done.stderr
-    assert ("-proto_dist inet6_tcp" in done.stdout) is added
-    assert "inet_dist_listen_min 9001" in done.stdout
+    with (
+        flags_in_release(tmp_path / "tls", "-proto_dist inet6_tls") as tls,
+        flags_in_release(tmp_path / "plain", "") as plain,
+    ):
+        for program, added in ((tls, False), (plain, True)):
+            assert program.wait(WITHIN) == 0, program.report()
+            assert ("-proto_dist inet6_tcp" in program.stdout) is added
+            assert "inet_dist_listen_min 9001" in program.stdout

@@ -1,7 +1,7 @@
 """`epmdless doctor` walks to real nodes: what it finds out, and that it leaves them as they were."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,12 @@ SIX = "six.internal"
 
 ALIAS = "alias.internal"
 """Another name of the far machine's, for which it has no certificate."""
+
+DROPPED = 9002
+"""A port of the far machine's that drops what comes to it."""
+
+WEB = 8000
+"""A port of the far machine's with a web server."""
 
 LOGGED = "a line of the test's own"
 
@@ -79,6 +85,36 @@ class Found:
 
 def found(world: World, name: str, *words: str | Path) -> Found:
     return Found(walk(world, name, *words))
+
+
+class SlowWalks:
+    """Walks that take seconds, since nobody answers: begun before all other tests of this module."""
+
+    def __init__(self, walks: Mapping[str, Program]) -> None:
+        self._walks = walks
+
+    def found(self, which: str) -> Found:
+        """What one of them found out."""
+        program = self._walks[which]
+        return Found(Finished(program.wait(WALKED_WITHIN), program.stdout, program.stderr))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def slow(world: World) -> Iterator[SlowWalks]:
+    """To a port that drops, of a node and of EPMD; and to Python's web server in place of EPMD."""
+    require("nft", "nftables")
+    far = world.hosts[1]
+    chain = f"chain in {{ type filter hook input priority 0; tcp dport {DROPPED} drop; }}"
+    with ExitStack() as stack:
+        stack.enter_context(far.rules("doctor", chain))
+        stack.enter_context(_web_server(far, WEB))
+        node, dropping = far.node("app"), far.node(f"app-{DROPPED}")
+        walks = {
+            "port": start(world, dropping, "--json", "--no-epmd"),
+            "epmd": start(world, node, "--json", f"--epmd-port={DROPPED}"),
+            "web": start(world, node, "--json", f"--epmd-port={WEB}"),
+        }
+        yield SlowWalks({which: stack.enter_context(program) for which, program in walks.items()})
 
 
 def log_of(beam: Beam) -> list[str]:
@@ -204,32 +240,29 @@ def configuration(world: World, own: Host, folders: Folders, tmp_path: Path) -> 
     return config
 
 
-def test_what_is_filtered(world: World) -> None:
-    """Two walks at once, to a node's port and to EPMD's, which drop; no node need be there for that."""
-    require("nft", "nftables")
+def test_a_port_that_is_filtered(world: World, slow: SlowWalks) -> None:
+    walked = slow.found("port")
     far = world.hosts[1]
-    drop = f"tcp dport {{ {EPMD_PORT}, 9002 }} drop"
-    chain = f"chain in {{ type filter hook input priority 0; {drop}; }}"
-    with far.rules("doctor", chain), start(world, far.node("app"), "--json") as to_epmd:
-        to_port = found(world, far.node("app-9002"), "--no-epmd")
-        assert to_epmd.wait(WALKED_WITHIN) == 12
-        told = json.loads(to_epmd.stdout)
-    assert (to_port.status, to_port.steps["tcp"]["addresses"]) == (13, {far.address: "filtered"})
-    assert "let TCP port 9002 through" in to_port.report["advice"][0]
-    assert told["steps"][2]["answers"][0]["trouble"] == "filtered"
-    assert f"let TCP port {EPMD_PORT} through" in told["advice"][0]
+    assert (walked.status, walked.steps["tcp"]["addresses"]) == (13, {far.address: "filtered"})
+    assert f"let TCP port {DROPPED} through" in walked.report["advice"][0]
 
 
-def test_a_web_server(world: World) -> None:
-    """Python's own, in place of EPMD and of a node."""
-    far = world.hosts[1]
-    with _web_server(far, 8000):
-        as_epmd = found(world, far.node("app"), "--epmd-port", "8000")
-        assert as_epmd.status == 12
-        assert "a web server" in as_epmd.steps["epmd"]["said"]
-        as_node = found(world, far.node("app-8000"), "--no-epmd")
-        assert as_node.status == 15
-        assert "a web server" in as_node.steps["handshake"]["said"]
+def test_an_epmd_that_is_filtered(slow: SlowWalks) -> None:
+    walked = slow.found("epmd")
+    assert (walked.status, walked.steps["epmd"]["answers"][0]["trouble"]) == (12, "filtered")
+    assert f"let TCP port {DROPPED} through" in walked.report["advice"][0]
+
+
+def test_a_web_server_in_place_of_epmd(slow: SlowWalks) -> None:
+    walked = slow.found("web")
+    assert walked.status == 12
+    assert "a web server" in walked.steps["epmd"]["said"]
+
+
+def test_a_web_server_in_place_of_a_node(world: World, slow: SlowWalks) -> None:
+    walked = found(world, world.hosts[1].node(f"app-{WEB}"), "--no-epmd")
+    assert walked.status == 15
+    assert "a web server" in walked.steps["handshake"]["said"]
 
 
 def _web_server(host: Host, port: int) -> Program:

@@ -54,18 +54,26 @@ def test_a_release_listens_where_its_name_says_and_its_commands_work_beside_it(
     name, epmd = f"shop-{port}@127.0.0.1", {"ERL_EPMD_PORT": str(server.port)}
     with release.start("start", **epmd) as running:
         _wait_for(running, server.port, {f"shop-{port}": port})
-        pid = release.run("pid", **epmd)
-        assert (pid.status, pid.stdout) == (0, f"{running.pid}\n")
-        said = release.run("rpc", "IO.inspect({node(), Node.list(:hidden) != []})", **epmd)
-        assert (said.status, said.stdout) == (0, f'{{:"{name}", true}}\n')
         # What the running node's own environment holds does not get into the way of a command either.
-        variables = planned("--app=shop", f"--port={port}", "--address=127.0.0.1")["variables"]
-        assert release.run("eval", "IO.puts(:up)", **epmd, **variables).stdout == "up\n"
-        assert release.run("pid", **epmd, **variables).stdout == pid.stdout
-        with Program(release.command("remote"), env=release_env(epmd), stdin=True) as shell:
+        both = epmd | planned("--app=shop", f"--port={port}", "--address=127.0.0.1")["variables"]
+        with (
+            release.start("pid", **epmd) as pid,
+            release.start("rpc", "IO.inspect({node(), Node.list(:hidden) != []})", **epmd) as rpc,
+            release.start("pid", **both) as pid_again,
+            release.start("eval", "IO.puts(:up)", **both) as up,
+            Program(release.command("remote"), env=release_env(epmd), stdin=True) as shell,
+        ):
             assert shell.process.stdin is not None
             shell.process.stdin.write(b"IO.puts(node())\n")
+            for command, said in (
+                (pid, f"{running.pid}\n"),
+                (rpc, f'{{:"{name}", true}}\n'),
+                (pid_again, f"{running.pid}\n"),
+                (up, "up\n"),
+            ):
+                assert (command.wait(BOOT_WITHIN), command.stdout) == (0, said), command.report()
             eventually(lambda: name in shell.stdout, within=BOOT_WITHIN, what=shell.report)
+            shell.kill()
         assert release.run("stop", **epmd).status == 0
         assert running.wait(BOOT_WITHIN) == 0
 
@@ -139,7 +147,7 @@ def test_nodes_with_ipv6_addresses_alone(ipv6_only: Machine, release: Release) -
 
     args = ["-setcookie", RELEASE_COOKIE]
     with (
-        command("start"),
+        command("start") as running,
         Beam("otp27", None, epmd_port=EPMD_PORT, args=args, env=theirs["variables"], prefix=prefix) as stock,
     ):
         assert stock.name == "stock-9002@fd00:6::2"
@@ -152,6 +160,7 @@ def test_nodes_with_ipv6_addresses_alone(ipv6_only: Machine, release: Release) -
         with command("rpc", "IO.inspect(Node.list())") as rpc:
             assert rpc.wait(BOOT_WITHIN) == 0, rpc.report()
             assert rpc.stdout == '[:"stock-9002@fd00:6::2"]\n'
+        running.kill()  # its clean end takes a second and a half
 
 
 def _listed(machine: Machine) -> dict[str, int]:

@@ -31,7 +31,8 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Release:
 
 
 UP = "-eval erlang:display(up)."
-"""Has a node say that it has booted: a BEAM loses the SIGTERM that comes before."""
+"""Has a node say that it has booted: a BEAM loses the SIGTERM that comes before, when it is registered
+already (`kernel` starts the distribution first, and then what takes signals)."""
 
 
 def booted(program: Program) -> None:
@@ -75,17 +76,26 @@ def test_a_release_lives_through_its_servers_crash_and_stops_cleanly(release: Re
         assert "SIGTERM received - shutting down" in program.stdout
 
 
-@pytest.mark.parametrize("otp", ["otp25", "otp27"])
-def test_plain_erl_stops_cleanly(otp: Otp) -> None:
-    epmd, port = free_port(), free_port()
+def plain_erl(otp: Otp, epmd: int, port: int) -> Program:
     erl = (*runtime(otp).prefix, "erl", "-noinput", "-setcookie", COOKIE, *UP.split())
     argv = [*EXEC, f"--app=shop-{port}", "--set-name", "--", *erl]
-    with Program(argv, env=release_env({"ERL_EPMD_PORT": str(epmd)})) as program:
-        served(program, epmd, {f"shop-{port}": port})
-        booted(program)
-        program.signal(signal.SIGTERM)
-        assert program.wait(WITHIN) == 0, program.report()
-        assert not answers(epmd)
+    return Program(argv, env=release_env({"ERL_EPMD_PORT": str(epmd)}))
+
+
+def test_plain_erl_stops_cleanly() -> None:
+    """Both releases of OTP at once: most of the time a node that ends waits."""
+    epmds, ports = (free_port(), free_port()), (free_port(), free_port())
+    with (
+        plain_erl("otp25", epmds[0], ports[0]) as old,
+        plain_erl("otp27", epmds[1], ports[1]) as new,
+    ):
+        for program, epmd, port in zip((old, new), epmds, ports, strict=True):
+            served(program, epmd, {f"shop-{port}": port})
+            booted(program)
+            program.signal(signal.SIGTERM)
+        for program, epmd in zip((old, new), epmds, strict=True):
+            assert program.wait(WITHIN) == 0, program.report()
+            assert not answers(epmd)
 
 
 def test_a_node_reads_what_we_are_given_to_read() -> None:
@@ -111,10 +121,10 @@ def test_a_container_stops_cleanly(release: Release, as_pid_1: Sequence[str]) ->
     """SIGTERM to PID 1 is what `docker stop` sends."""
     epmd, port = free_port(), free_port()
     argv = [*as_pid_1, *EXEC, "--app=shop", f"--port={port}", "--kill-after=15s", "--"]
-    with Program(
-        [*argv, *release.command("start")], env=release_env({"ERL_EPMD_PORT": str(epmd)})
-    ) as program:
+    env = release_env({"ERL_EPMD_PORT": str(epmd), "ERL_ZFLAGS": UP})
+    with Program([*argv, *release.command("start")], env=env) as program:
         served(program, epmd, {f"shop-{port}": port})
+        booted(program)
         (init,) = children_of(program.pid)
         os.kill(init, signal.SIGTERM)
         assert program.wait(WITHIN) == 0, program.report()
