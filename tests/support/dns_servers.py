@@ -34,8 +34,7 @@ database:
 {key}template:
   - id: default
     storage: "{folder}"
-    acl: [{acl}]
-zone:
+{acl}zone:
   - domain: {origin}
     file: zone
 """
@@ -139,7 +138,7 @@ def knot(
                 port=port,
                 origin=origin,
                 key=KNOT_KEY.format(**asdict(key)) if key else "",
-                acl="update" if key else "",
+                acl="    acl: update\n" if key else "",
             )
         )
         with _serving([program, "--config", str(configuration)], port, f"ns.{origin}") as server:
