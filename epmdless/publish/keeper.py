@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -285,23 +285,25 @@ class ZoneKeeper:
             found = await zone.look()
         except UpdateError as error:
             return error
-        for each in found:
-            if each.lease.target == zone.prepared.terms.target and not zone.is_known(each):
-                self._take_own(zone, each)
+        target = zone.prepared.terms.target
+        bearing = [each for each in found if each.lease.target == target and not zone.is_known(each)]
+        self._note_twin(target, [each for each in bearing if not self._is_taken(zone, each)])
         self._has_looked = True
         return None
 
-    def _take_own(self, zone: Zone, found: Found) -> None:
-        """What bears our target: an earlier life's, our own, or, if we live for a while already, that of
+    def _is_taken(self, zone: Zone, found: Found) -> bool:
+        """Take what bears our target: an earlier life's, our own, or, if we live for a while already, that of
         another host which calls itself as we do. That one's is left alone, or two would fight for ever."""
         if not self._has_looked or found.lease.node in self._choice.leases:
             zone.adopt(found)
-        elif self._twin is None and not found.lease.is_over(zone.time()):
-            self._twin = found.lease.node
-            target = zone.prepared.terms.target
-            self.log.warning(
-                "another host publishes nodes under our target", target=target, node=found.lease.node
-            )
+            return True
+        return found.lease.is_over(zone.time())
+
+    def _note_twin(self, target: str, twins: Sequence[Found]) -> None:
+        """Tell of the other host when it comes, and forget it when it has gone."""
+        before, self._twin = self._twin, twins[0].lease.node if twins else None
+        if before is None and self._twin is not None:
+            self.log.warning("another host publishes nodes under our target", target=target, node=self._twin)
 
     async def _wanted(self, zone: Zone) -> dict[Record, str]:
         wanted: dict[Record, str] = {}

@@ -27,8 +27,8 @@ HEAD_BYTES = 1024
 """Of a message besides its records: the zone's name, and more than any key's signature has."""
 
 LONG_OVER = 2.0 * FUDGE
-"""Seconds after its end when a lease is over whatever the clocks are: nobody signs updates whose clock is
-further off the server's than half of that."""
+"""Seconds after its end when a signed lease is over whatever the clocks are: nobody signs updates whose clock
+is further off the server's than half of that."""
 
 READ_AT_ONCE = 200
 """Leases that are read before others have a turn: 2 ms."""
@@ -198,12 +198,14 @@ class Zone:
 
     def _is_dead(self, found: Found) -> bool:
         """Whether a lease is over, and its host dead rather than our clock ahead: it had the time to refresh
-        it since we first saw it, as hosts that have the same `lease` do three times in that."""
+        it since we first saw it, as hosts that have the same `lease` do three times in that. Unsigned, our
+        clock is compared with no other, and may be off by anything: that time alone counts."""
         now = self.time()
         if self.is_known(found) or not found.lease.is_over(now):
             return False
-        seen_for = trio.current_time() - self._first_seen[found.rdata]
-        return found.lease.is_over(now, LONG_OVER) or seen_for >= self.prepared.lease / 2
+        if self.prepared.key is not None and found.lease.is_over(now, LONG_OVER):
+            return True
+        return trio.current_time() - self._first_seen[found.rdata] >= self.prepared.lease / 2
 
     def _sweeping(self, dead: Sequence[Found], spared: set[Record]) -> Iterator[Update]:
         """One update; where it would be too long, their records first, and then the leases, which say where

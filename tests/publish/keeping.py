@@ -13,6 +13,7 @@ from epmdless.publish.keeper import ZoneKeeper
 from epmdless.publish.prepared import Prepared
 from epmdless.publish.records import Terms
 from epmdless.registry import Registry
+from epmdless.resolve.dns_tsig import Signed
 from epmdless.rules import Glob
 from epmdless.wire.epmd import Node
 from tests.publish.fake_server import FakeServer
@@ -50,6 +51,24 @@ class Lines:
 
     def error(self, event: str, **fields: Any) -> None:
         self.lines.append(("error", event, fields))
+
+
+class Clockwork:
+    """A key that signs nothing, and by which every answer tells the server's clock.
+
+    :ivar ahead: seconds by which that is ahead of ours.
+    """
+
+    def __init__(self, ahead: float = 0.0) -> None:
+        self.ahead = ahead
+
+    def sign(self, wire: bytes, _now: float) -> Signed:
+        """Leave it as it is."""
+        return Signed(wire, b"")
+
+    def check(self, _answer: bytes, _mac: bytes, now: float) -> int:
+        """Believe it."""
+        return int(now + self.ahead)
 
 
 def terms(**changed: Any) -> Terms:

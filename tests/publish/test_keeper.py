@@ -13,7 +13,7 @@ from epmdless.publish.lease import SKEW
 from epmdless.publish.zone import Zone
 from tests.publish import fake_server
 from tests.publish.fake_server import FakeServer
-from tests.publish.keeping import BEGINNING, LEASE, Host, prepared, world
+from tests.publish.keeping import BEGINNING, LEASE, Clockwork, Host, prepared, world
 
 SRV = "0 0 9001 b1.nodes.internal."
 ALL_OF_SHOP = {"_shop-9001._tcp", "_shop._tcp", "_epmdless._tcp", "b1"}
@@ -241,7 +241,7 @@ async def test_what_a_dead_host_left_is_swept_when_its_lease_is_over(autojump_cl
         assert other.log.fields("records of dead hosts removed")["nodes"] == 1
 
 
-@pytest.mark.parametrize("skew", [-250.0, 80.0, 250.0])
+@pytest.mark.parametrize("skew", [-86_400.0, 80.0, 250.0, 86_400.0])
 async def test_nobody_who_lives_is_swept_by_a_clock_that_is_wrong(
     autojump_clock: MockClock, skew: float
 ) -> None:
@@ -275,7 +275,8 @@ async def test_a_node_that_lives_again_meanwhile_is_not_swept(autojump_clock: Mo
 
         server.then(refresh_first, fake_server.ok)
         other = Host(nursery, server)
-        await other.start(prepared(host="b2.nodes.internal", target="b2.nodes.internal"))
+        await other.start(prepared(host="b2.nodes.internal", target="b2.nodes.internal", key=Clockwork()))
+        assert len(server.updates) == 1
         assert server.shown("_epmdless._tcp", "SRV") == {SRV}
         assert other.view["state"] == "published"
         await trio.sleep(LEASE / 3 + 1)
@@ -301,6 +302,9 @@ async def test_two_hosts_of_one_target_are_told_once_and_do_not_fight(autojump_c
         for host, twin in ((first, "stock-9002"), (second, "shop-9001")):
             assert host.log.events("warning") == [told]
             assert host.view["twin"] == f"{twin}@b1.nodes.internal"
+        second.crash()
+        await trio.sleep(2 * LEASE)
+        assert first.view["twin"] is None
 
 
 async def test_withdrawing_takes_out_all_of_ours_alone(autojump_clock: MockClock) -> None:
