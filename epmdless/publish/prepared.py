@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from epmdless.addresses import Endpoint
 from epmdless.config import PublishSection
-from epmdless.errors import ConfigError
+from epmdless.errors import ConfigError, EpmdlessError
 from epmdless.names import is_node_name
 from epmdless.policy import plain_address
 from epmdless.publish.records import Terms
@@ -50,7 +50,8 @@ def prepare(section: PublishSection | None, own_host: str, file: str) -> Prepare
     :param own_host: the host part of this host's node names.
     :param file: the configuration's file, for errors.
     :returns: None where there is no section, and so nothing to do.
-    :raises ConfigError: the key cannot be read, or no target or address can be made of what is known.
+    :raises ConfigError: the key cannot be read, or no target can be made of what is known.
+    :raises EpmdlessError: no address is given, and there is none yet.
     """
     if section is None:
         return None
@@ -118,8 +119,9 @@ def _own_address(own_host: str, file: str) -> str:
         with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
             probe.connect((elsewhere, DISCARD_PORT))  # a route is looked up, and nothing sent
             return str(probe.getsockname()[0]).partition("%")[0]
+    # No ConfigError: a service manager does not try again after that, and a host that boots has none yet.
     problem = "missing, and there is no default route to tell it: which addresses has the target?"
-    raise ConfigError(file, "publish.addresses", problem)
+    raise EpmdlessError(f"{file}: publish.addresses: {problem}")
 
 
 def _as_address(text: str) -> str | None:

@@ -7,7 +7,7 @@ import pytest
 
 from epmdless.addresses import Endpoint
 from epmdless.config import decode
-from epmdless.errors import ConfigError
+from epmdless.errors import ConfigError, EpmdlessError
 from epmdless.publish import prepared as module
 from epmdless.publish.prepared import Prepared, prepare
 from tests.support.dns_servers import UpdateKey
@@ -73,9 +73,14 @@ def test_addresses_are_given_or_the_default_routes(monkeypatch: pytest.MonkeyPat
     assert made().terms.addresses == ("127.0.0.1",)
 
 
-def test_no_default_route_is_an_error_that_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_default_route_is_an_error_that_passes_and_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(module, "ELSEWHERE", ())
-    assert mistake() == (
+    with pytest.raises(EpmdlessError) as caught:
+        made()
+    assert not isinstance(caught.value, ConfigError)
+    assert str(caught.value) == (
         f"{FILE}: publish.addresses: missing, and there is no default route to tell it: "
         "which addresses has the target?"
     )
