@@ -268,32 +268,36 @@ class App:
                 return
 
     async def _drain(self, signals: AsyncIterator[int]) -> None:
-        """Give links their time, and take out of DNS what we published; a second signal to stop ends it."""
+        """Give links their time, and take out of DNS what we published; a second signal to stop ends the
+        former."""
         self._relay.close()
         self._gateway.close()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._publisher.withdraw)  # in 3 s at most, however urgent the end is
-            if len(self._carrier):
-                nursery.start_soon(self._drain_links, signals)
-
-    async def _drain_links(self, signals: AsyncIterator[int]) -> None:
-        config = self._loaded.config
-        drains = [config.relay.drain] if config.relay.route or config.gateway is None else []
-        seconds = max(drains + ([config.gateway.drain] if config.gateway else []))
-        self._log.info("draining", links=len(self._carrier), seconds=float(seconds))
+        links = trio.CancelScope()
 
         async def obey_again() -> None:
+            """Read all signals: those that nobody has read end the process by themselves."""
             async for number in signals:
                 if number != signal.SIGHUP:
                     self._log.info(
                         "stopping now", signal=signal.Signals(number).name, links=len(self._carrier)
                     )
-                    nursery.cancel_scope.cancel()
+                    links.cancel()
 
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(obey_again)
+        async with trio.open_nursery() as listening:
+            listening.start_soon(obey_again)
+            async with trio.open_nursery() as ending:
+                ending.start_soon(self._publisher.withdraw)  # in 3 s at most, however urgent the end is
+                if len(self._carrier):
+                    ending.start_soon(self._drain_links, links)
+            listening.cancel_scope.cancel()
+
+    async def _drain_links(self, scope: trio.CancelScope) -> None:
+        config = self._loaded.config
+        drains = [config.relay.drain] if config.relay.route or config.gateway is None else []
+        seconds = max(drains + ([config.gateway.drain] if config.gateway else []))
+        self._log.info("draining", links=len(self._carrier), seconds=float(seconds))
+        with scope:
             await self._carrier.drain(seconds)
-            nursery.cancel_scope.cancel()
 
     async def _inspect(self) -> None:
         """Let those look in whom the configuration wants to, and whoever has something to look at."""

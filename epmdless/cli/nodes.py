@@ -56,7 +56,7 @@ def nodes(
     """
     from epmdless.config import ALL_NODES
 
-    wanted = service or ALL_NODES
+    wanted = ALL_NODES if service is None else service
     where, endpoints = _zone_and_servers(zone, servers, wanted, config_file)
     leases = _ask(where, endpoints, wanted)
     if is_random:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from epmdless.publish.lease import Lease
-from tests.cli.command import as_json, complaint, epmdless, printed
+from tests.cli import command
+from tests.cli.within import as_json, complaint, epmdless, printed
 from tests.support.ports import closed_port
 from tests.support.scripted_dns import ScriptedDns, answer, nxdomain, rcode
 
@@ -48,7 +49,7 @@ def asking(server: ScriptedDns, *more: str) -> tuple[str, ...]:
 
 
 def test_nodes_are_listed_by_name_without_the_dead(server: ScriptedDns) -> None:
-    said = [line.split() for line in printed(*asking(server)).splitlines()]
+    said = [line.split() for line in command.printed(*asking(server)).splitlines()]
     assert [[*words[:3], *words[4:]] for words in said] == [
         ["NODE", "PORT", "TARGET", "SERVICES"],
         ["shop-9001@b1.nodes.internal", "9001", "b1.nodes.internal", "shop,", "web"],
@@ -94,7 +95,7 @@ def test_nobody_is_an_empty_list_and_of_nobody_none_can_be_had(server: ScriptedD
 
 
 def test_a_server_that_does_not_say_is_one_line_and_status_1(server: ScriptedDns) -> None:
-    said = complaint(1, *asking(server, "--service", "broken"))
+    said = command.complaint(1, *asking(server, "--service", "broken"))
     assert said == "TXT _broken._tcp.nodes.internal.: no server answered, SERVFAIL"
     with closed_port() as port:
         said = complaint(1, "nodes", "--zone", ZONE, "--server", f"127.0.0.1:{port}")
@@ -112,6 +113,7 @@ def test_zone_and_servers_are_the_configurations(server: ScriptedDns, tmp_path: 
     [
         (["--zone", "a b"], "--zone: 'a b' is not a domain name"),
         (["--zone", ZONE, "--service", "a.b"], "--service: 'a.b' is no name for a service"),
+        (["--zone", ZONE, "--service", ""], "--service: '' is no name for a service"),
         (
             ["--zone", ZONE, "--server", "ns1"],
             "--server: 'ns1' is not ADDRESS or ADDRESS:PORT with an IP address",

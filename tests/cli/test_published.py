@@ -15,8 +15,9 @@ from epmdless.cli.published import parts
 from epmdless.errors import RemoteProtocolError
 from epmdless.publish.records import LEFT_OUT
 from epmdless.resolve.update_reasons import REASONS
-from tests.cli.command import as_json, complaint, epmdless, printed
+from tests.cli import command
 from tests.cli.control_servers import FakeLinks, View, answering, serving
+from tests.cli.within import as_json, complaint, epmdless
 
 HOSTILE = "evil\x1b[2J\n\u202eend"
 HOSTILE_SHOWN = r"evil\x1b[2J\n\u202eend"
@@ -51,7 +52,7 @@ def lines(shown: View) -> list[str]:
 def test_state_target_and_nodes_are_shown(path: Path) -> None:
     waiting = node("stock-9002@b1.internal", port=9002, services=["epmdless"], published=False)
     with serving(path, FakeLinks(), publish=document(waiting, node())):
-        said = [line.rstrip() for line in printed("published", "--socket", path).splitlines()]
+        said = [line.rstrip() for line in command.printed("published", "--socket", path).splitlines()]
     assert said == [
         "nodes.internal: published, last written 3s ago, next in 25s",
         "target b1.nodes.internal (10.0.1.23), 6 records",
@@ -119,7 +120,7 @@ def test_json_is_the_document_as_it_came(path: Path) -> None:
 
 
 def test_nobody_and_nothing_published_are_one_line_and_status_1(path: Path) -> None:
-    said = complaint(1, "published", "--socket", path)
+    said = command.complaint(1, "published", "--socket", path)
     assert said == f"nobody answers: {path}: No such file or directory"
     with serving(path, FakeLinks()):
         said = complaint(1, "published", "--socket", path)

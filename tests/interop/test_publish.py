@@ -20,14 +20,15 @@ from epmdless.publish.lease import Lease
 from epmdless.publish.records import records_of
 from epmdless.resolve.dns_tsig import TsigKey
 from epmdless.resolve.dns_update import Update, Updater
+from tests.cli.within import as_json
 from tests.support.beam import Beam
 from tests.support.deadline import eventually
 from tests.support.dns_servers import DnsServer, UpdateKey, bind, knot
-from tests.support.epmd_client import names
+from tests.support.epmd_client import Registration, names
 from tests.support.ports import closed_port, free_port
-from tests.support.process import Program, run
+from tests.support.process import Program
 from tests.support.servers import OUR_SERVE, answers
-from tests.support.tools import PYTHON, clean_env
+from tests.support.tools import clean_env
 
 pytestmark = [pytest.mark.interop, pytest.mark.usefixtures("ours_only")]
 
@@ -99,11 +100,7 @@ socket = "{self.folder / "control.sock"}"
 
     def ask(self, command: str, *more: str) -> Any:
         """What a command says of it, in JSON."""
-        done = run(
-            [PYTHON, "-m", "epmdless", command, "--json", "--config", self.config, *more], env=clean_env()
-        )
-        assert (done.status, done.stderr) == (0, "")
-        return json.loads(done.stdout)
+        return as_json(command, "--config", self.config, *more)
 
     def node_names(self, *more: str) -> set[str]:
         """The names of the nodes in the zone."""
@@ -142,7 +139,7 @@ def test_nodes_find_each_other_by_a_zone_and_leave_it(tmp_path: Path, dns_server
         assert records(dns_server, "_app._tcp", "SRV") == [f"0 0 {port} {target}"]
         restarted = stack.enter_context(first.serving())
         eventually(lambda: not records(dns_server, "_app._tcp", "SRV"), within=5, what="no leftovers")
-        with first.beam("app2"):
+        with Registration(first.port, "app2", 9002):
             eventually(lambda: records(dns_server, "_app2._tcp", "SRV"), within=5, what="the next node")
         eventually(lambda: not records(dns_server, "_app2._tcp", "SRV"), within=5, what="its end")
         assert records(dns_server, "127-0-0-21", "A") == []
@@ -185,24 +182,44 @@ def test_a_wrong_key_is_seen_and_nothing_else_suffers(tmp_path: Path, dns_server
     wrong = UpdateKey(secret=base64.b64encode(b"another secret than the server's").decode())
     with closed_port() as nobody:
         host = Host(tmp_path, FIRST, [f"127.0.0.1:{nobody}", at(dns_server)], wrong)
-        with host.serving() as program, host.beam("app") as app:
+        with host.serving() as program, Registration(host.port, "app", 9001):
             assert set(names(host.port)) == {"app"}
             shown = eventually(
-                lambda: next((s for s in [host.ask("published")] if s["failing_for"] is not None), None),
+                lambda: next((s for s in [host.ask("published")] if s["reason"] and s["nodes"]), None),
                 within=5,
                 what=program.report,
             )
             assert (shown["state"], shown["reason"]) == ("failing", "bad_key")
             assert "another secret for this key" in shown["detail"]
-            assert [(node["name"], node["published"]) for node in shown["nodes"]] == [(app.name, False)]
+            assert [(node["name"], node["published"]) for node in shown["nodes"]] == [(f"app@{FIRST}", False)]
             assert host.node_names() == set()
             KEY.file(host.folder / "tsig.key")
             program.signal(signal.SIGHUP)
-            eventually(lambda: host.node_names() == {app.name}, within=5, what=program.report)
+            eventually(lambda: host.node_names() == {f"app@{FIRST}"}, within=5, what=program.report)
             assert host.ask("published")["state"] == "published"
             assert program.stop() == 0
             assert program_lines(program) == ["publishing fails", "publishing works again", "withdrawn"]
             assert wrong.secret not in program.stderr
+
+
+def test_however_often_it_is_told_to_stop_it_withdraws_first(tmp_path: Path, dns_server: DnsServer) -> None:
+    """Other signals than the first come while the zone's server takes its time."""
+    host = Host(tmp_path, FIRST, [at(dns_server)])
+    with host.serving() as program, Registration(host.port, "app", 9001):
+        eventually(lambda: records(dns_server, "_app._tcp", "SRV"), within=5, what=program.report)
+        dns_server.program.signal(signal.SIGSTOP)
+        try:
+            program.signal(signal.SIGTERM)
+            eventually(lambda: '"stopping"' in program.stderr, within=5, what=program.report)
+            program.signal(signal.SIGHUP)
+            program.signal(signal.SIGTERM)
+            eventually(lambda: '"stopping now"' in program.stderr, within=5, what=program.report)
+            assert not program.ended
+        finally:
+            dns_server.program.signal(signal.SIGCONT)
+        assert program.wait(5) == 0
+        assert program_lines(program) == ["published", "withdrawn"]
+        assert records(dns_server, "_epmdless._tcp", "TXT") == []
 
 
 def program_lines(program: Program) -> list[str]:
