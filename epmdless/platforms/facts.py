@@ -18,7 +18,7 @@ Platform = Literal["ecs", "kubernetes", "ec2", "fly", "compose", "host"]
 
 PLATFORMS: tuple[Platform, ...] = get_args(Platform)
 
-FACTS_SECONDS = 2.5
+FACTS_SECONDS = 2.25
 """For all that is asked together, so that a command that finds nothing says so within 3 s: a release waits
 for it at each start, and so does each ``bin/app rpc``."""
 
