@@ -141,7 +141,7 @@ def knot(
                 acl="    acl: update\n" if key else "",
             )
         )
-        with _serving([program, "--config", str(configuration)], port, f"ns.{origin}") as server:
+        with serving([program, "--config", str(configuration)], port, f"ns.{origin}") as server:
             server.rewrite = rewrite
             yield server
 
@@ -162,7 +162,7 @@ def bind(key: UpdateKey, *, origin: str = "nodes.internal.", ttl: int = 60) -> I
         configuration.write_text(
             NAMED_CONFIGURATION.format(folder=folder, host=HOST, port=port, origin=origin, **asdict(key))
         )
-        with _serving(
+        with serving(
             [str(copy), "-4", "-g", "-n", "1", "-c", str(configuration)], port, f"ns.{origin}"
         ) as server:
             yield server
@@ -176,13 +176,16 @@ def dnsmasq(*flags: str) -> Iterator[DnsServer]:
     argv = [program, "--no-daemon", "--conf-file=/dev/null", f"--port={port}", f"--listen-address={HOST}"]
     argv += ["--bind-interfaces", "--no-resolv", "--no-hosts", "--pid-file=", "--user="]
     argv += ["--address=/ready.test/127.0.0.1", *flags]
-    with _serving(argv, port, "ready.test.") as server:
+    with serving(argv, port, "ready.test.") as server:
         yield server
 
 
 @contextmanager
-def _serving(argv: Sequence[str], port: int, probe: str) -> Iterator[DnsServer]:
-    """Run a server until the context ends; it is ready when it knows an address of `probe`."""
+def serving(argv: Sequence[str], port: int, probe: str) -> Iterator[DnsServer]:
+    """Run a server on this port of 127.0.0.1 until the context ends.
+
+    It is ready when it knows an address of `probe`.
+    """
     with Program(argv, env=clean_env()) as program:
         try:
             eventually(lambda: program.ended or _knows(port, probe), within=READY_WITHIN, what="a DNS answer")
