@@ -19,6 +19,8 @@ from epmdless import metrics
 from epmdless.log import Log
 from epmdless.metrics import Metrics
 from epmdless.net.faults import note_fault
+from epmdless.platforms.default_route import address_of_route
+from epmdless.platforms.facts import PlatformError, checked_address
 from epmdless.publish.lease import Lease
 from epmdless.publish.prepared import Prepared
 from epmdless.publish.progress import SHORTEST_PAUSE, Progress
@@ -237,6 +239,8 @@ class ZoneKeeper:
     async def _publish(self, zone: Zone) -> None:
         """Bring the zone up to date, and all of it where that is due; raises UpdateError."""
         is_refresh = trio.current_time() >= self._progress.refresh_at
+        if zone.prepared.follows_route and (is_refresh or not zone.prepared.terms.addresses):
+            await self._follow_route(zone)
         failure = await self._look(zone) if is_refresh else None
         self._lease(zone, is_refresh=is_refresh)
         await trio.lowlevel.checkpoint()
@@ -251,6 +255,25 @@ class ZoneKeeper:
             raise failure
         if is_refresh:
             self._progress.refreshed(trio.current_time())
+
+    async def _follow_route(self, zone: Zone) -> None:
+        """Take the address of the default route for the target's. While there is no route the last one stays;
+        raises UpdateError where there never was any."""
+        own = address_of_route()
+        try:
+            address = None if own is None else checked_address(own, "the default route")
+        except PlatformError:
+            address = None
+        if address is None and zone.prepared.terms.addresses:
+            return
+        if address is None:
+            raise UpdateError(
+                "no_address", "no default route tells this host's address: set publish.addresses"
+            )
+        if zone.prepared.terms.addresses != (address,):
+            zone.take_on(zone.prepared.at(address))
+            self._verdicts.clear()
+            self._choice = await self._choose(self._registry(), zone.prepared.terms)
 
     async def _choose(self, registry: Registry, terms: Terms) -> Choice:
         verdicts: dict[tuple[str, int], Lease | str | None] = {}

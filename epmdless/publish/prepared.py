@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import socket
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from epmdless.addresses import Endpoint
 from epmdless.config import PublishSection
-from epmdless.errors import ConfigError, EpmdlessError
+from epmdless.errors import ConfigError
 from epmdless.names import is_node_name
 from epmdless.policy import plain_address
 from epmdless.publish.records import Terms
@@ -20,17 +18,14 @@ from epmdless.rules import Glob
 if TYPE_CHECKING:
     from epmdless.resolve.dns_tsig import TsigKey
 
-ELSEWHERE = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))
-"""Addresses for documentation (RFC 5737, RFC 3849): nothing is ever sent to them."""
-
-DISCARD_PORT = 9
-
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """A configuration of publishing that was checked, and is not in force yet.
 
     :ivar key: None: updates are not signed.
+    :ivar follows_route: the target's address is that of the default route, whatever it is at each refresh: a
+        host that boots has none yet.
     :ivar ttl: of records, in seconds.
     :ivar lease: seconds for which records count.
     :ivar timeout: seconds for one update at one server.
@@ -42,6 +37,11 @@ class Prepared:
     ttl: int
     lease: float
     timeout: float
+    follows_route: bool = False
+
+    def at(self, address: str) -> Prepared:
+        """The same, with this address of the target."""
+        return replace(self, terms=replace(self.terms, addresses=(address,)))
 
 
 def prepare(section: PublishSection | None, own_host: str, file: str) -> Prepared | None:
@@ -60,13 +60,15 @@ def prepare(section: PublishSection | None, own_host: str, file: str) -> Prepare
     from epmdless.resolve.dns_client import DNS_PORT
 
     key = None if section.key_file is None else read_key(section.key_file, "publish.key_file")
+    terms = _terms(section, own_host, file)
     return Prepared(
-        _terms(section, own_host, file),
+        terms,
         tuple(server.endpoint(DNS_PORT) for server in section.servers),
         key,
         int(section.ttl),
         section.lease,
         section.timeout,
+        follows_route=is_under(terms.target, terms.zone) and not terms.addresses,
     )
 
 
@@ -78,7 +80,8 @@ def _terms(section: PublishSection, own_host: str, file: str) -> Terms:
     addresses: tuple[str, ...] = ()
     if is_under(target, zone):
         given = tuple(str(plain_address(str(address))) for address in section.addresses)
-        addresses = given or (_own_address(own_host, file),)
+        own = _as_address(own_host)
+        addresses = given or ((own,) if own is not None else ())
     elif section.addresses:
         problem = f"has no effect: the target {target} is not in the zone {zone}"
         raise ConfigError(file, "publish.addresses", problem)
@@ -108,20 +111,6 @@ def _target(section: PublishSection, own_host: str, zone: str, file: str) -> str
     if not is_domain(target) or target == zone:
         raise ConfigError(file, "publish.target", f"{own_host!r} makes no domain name: name the target")
     return target
-
-
-def _own_address(own_host: str, file: str) -> str:
-    """The host part where that is an address, or the address from which the default route leads."""
-    own = _as_address(own_host)
-    if own is not None:
-        return own
-    for family, elsewhere in ELSEWHERE:
-        with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.connect((elsewhere, DISCARD_PORT))  # a route is looked up, and nothing sent
-            return str(probe.getsockname()[0]).partition("%")[0]
-    # No ConfigError: a service manager does not try again after that, and a host that boots has none yet.
-    problem = "missing, and there is no default route to tell it: which addresses has the target?"
-    raise EpmdlessError(f"{file}: publish.addresses: {problem}")
 
 
 def _as_address(text: str) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 REASONS = {
+    "no_address": "nothing tells this host's address",
     "timeout": "no answer in time",
     "unreachable": "no connection",
     "refused": "the server does not allow it: does the zone's policy name our key?",

@@ -80,7 +80,11 @@ def terms(**changed: Any) -> Terms:
 
 def prepared(**changed: Any) -> Prepared:
     """A configuration, with changes of it or of its terms."""
-    own = {key: changed.pop(key) for key in ("servers", "key", "ttl", "lease", "timeout") if key in changed}
+    own = {
+        key: changed.pop(key)
+        for key in ("servers", "key", "ttl", "lease", "timeout", "follows_route")
+        if key in changed
+    }
     usual: dict[str, Any] = {"servers": (Endpoint("10.0.0.2", 53),), "key": None, "ttl": 10}
     usual |= {"lease": LEASE, "timeout": 2.0}
     return Prepared(terms(**changed), **usual | own)

@@ -8,6 +8,7 @@ import trio
 from trio.testing import MockClock
 
 from epmdless import metrics
+from epmdless.publish import keeper as keeping_zone
 from epmdless.publish.keeper import LOOK_SECONDS, WITHDRAW_SECONDS
 from epmdless.publish.lease import SKEW
 from epmdless.publish.zone import Zone
@@ -49,6 +50,36 @@ async def test_a_registration_appears_and_goes(autojump_clock: MockClock) -> Non
         await settled()
         assert server.names == set()
         assert host.log.events() == ["published"]
+
+
+@pytest.mark.parametrize("none_yet", [None, "fe80::1", "127.0.0.1"])
+async def test_the_address_of_the_default_route_is_waited_for_and_followed(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, none_yet: str | None
+) -> None:
+    """A host that boots has none yet; one that moves has another one."""
+    own = none_yet
+    monkeypatch.setattr(keeping_zone, "address_of_route", lambda: own)
+    async with world() as (nursery, server):
+        host = Host(nursery, server)
+        await host.start(prepared(addresses=(), follows_route=True))
+        host.register("shop-9001", 9001)
+        await settled()
+        view = host.keeper.view()
+        assert view is not None
+        assert (view["state"], view["reason"], server.names) == ("failing", "no_address", set())
+        own = "10.0.1.23"
+        await settled(3.0)
+        assert server.shown("b1", "A") == {"10.0.1.23"}
+        own = "10.0.1.24"
+        await settled(LEASE / 3)
+        assert server.shown("b1", "A") == {"10.0.1.24"}
+        assert len(server.shown("_epmdless._tcp", "TXT")) == 1
+        own = None
+        await settled(LEASE)
+        assert server.shown("b1", "A") == {"10.0.1.24"}
+        assert host.log.events("warning") == ["publishing fails"]
+        await host.keeper.withdraw()
+        assert server.names == set()
 
 
 async def test_changes_of_a_moment_are_one_update(autojump_clock: MockClock) -> None:

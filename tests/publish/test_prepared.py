@@ -1,14 +1,12 @@
 """`[publish]` with all that belongs to it: target, addresses and the key."""
 
-import socket
 from pathlib import Path
 
 import pytest
 
 from epmdless.addresses import Endpoint
 from epmdless.config import decode
-from epmdless.errors import ConfigError, EpmdlessError
-from epmdless.publish import prepared as module
+from epmdless.errors import ConfigError
 from epmdless.publish.prepared import Prepared, prepare
 from tests.support.dns_servers import UpdateKey
 
@@ -67,23 +65,13 @@ def test_a_target_elsewhere_has_its_own_addresses() -> None:
     assert "publish.addresses: has no effect" in mistake('addresses = ["10.0.1.23"]', "b1.elsewhere")
 
 
-def test_addresses_are_given_or_the_default_routes(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert made('addresses = ["10.0.1.23", "FD00:0::23"]').terms.addresses == ("10.0.1.23", "fd00::23")
-    monkeypatch.setattr(module, "ELSEWHERE", ((socket.AF_INET, "127.0.0.7"),))
-    assert made().terms.addresses == ("127.0.0.1",)
-
-
-def test_no_default_route_is_an_error_that_passes_and_says_what_to_do(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(module, "ELSEWHERE", ())
-    with pytest.raises(EpmdlessError) as caught:
-        made()
-    assert not isinstance(caught.value, ConfigError)
-    assert str(caught.value) == (
-        f"{FILE}: publish.addresses: missing, and there is no default route to tell it: "
-        "which addresses has the target?"
-    )
+def test_addresses_are_given_or_the_default_routes() -> None:
+    given = made('addresses = ["10.0.1.23", "FD00:0::23"]')
+    assert (given.terms.addresses, given.follows_route) == (("10.0.1.23", "fd00::23"), False)
+    assert (made().terms.addresses, made().follows_route) == ((), True)
+    assert made().at("10.0.1.24").terms.addresses == ("10.0.1.24",)
+    assert not made("", "10.0.1.23").follows_route
+    assert not made("", "b1.elsewhere").follows_route
 
 
 @pytest.mark.parametrize(
