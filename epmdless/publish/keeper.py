@@ -10,7 +10,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import trio
@@ -21,9 +21,10 @@ from epmdless.metrics import Metrics
 from epmdless.net.faults import note_fault
 from epmdless.platforms.default_route import address_of_route
 from epmdless.platforms.facts import PlatformError, checked_address
+from epmdless.publish.former import FormerZones, note_remains
 from epmdless.publish.lease import Lease
 from epmdless.publish.prepared import Prepared
-from epmdless.publish.progress import SHORTEST_PAUSE, Progress
+from epmdless.publish.progress import Progress
 from epmdless.publish.records import Choice, Terms, choose
 from epmdless.publish.views import view_of_nodes, view_of_terms
 from epmdless.publish.zone import Found, Zone
@@ -40,19 +41,6 @@ others when its lease is over."""
 
 WORK_AT_ONCE = 50
 """Registrations, or nodes, that are looked at before others have a turn: at most 2 ms."""
-
-MAX_FORMER = 8
-"""Zones of earlier configurations from which something is still to be taken out."""
-
-
-@dataclass
-class _Former:
-    """A zone of an earlier configuration, until nothing of ours is in it."""
-
-    zone: Zone
-    failures: int = 0
-    retry_at: float = float("-inf")
-    give_up_at: float | None = None
 
 
 class ZoneKeeper:
@@ -81,7 +69,7 @@ class ZoneKeeper:
         self._connect = connect
         self._zone: Zone | None = None
         self._progress = self._new_progress("", 0)
-        self._former: list[_Former] = []
+        self._former = FormerZones(counts, lambda: self.log)
         self._changed = trio.Event()
         self._turn_scope: trio.CancelScope | None = None
         self._lock = trio.Lock()
@@ -117,15 +105,13 @@ class ZoneKeeper:
         self._changed.set()
 
     def _leave(self, zone: Zone) -> None:
-        self._former = [*self._former, _Former(zone)][-MAX_FORMER:]
+        self._former.add(zone)
         self._zone = None
         self._forget()
 
     def _go_to(self, prepared: Prepared) -> None:
         if self._zone is None:
-            again = [each for each in self._former if each.zone.name == prepared.terms.zone]
-            self._former = [each for each in self._former if each not in again]
-            self._zone = again[0].zone if again else self._new_zone(prepared)
+            self._zone = self._former.take_back(prepared.terms.zone) or self._new_zone(prepared)
             self._progress = self._new_progress(prepared.terms.zone, prepared.lease)
         elif prepared.terms.target != self._zone.prepared.terms.target:
             self._has_looked = False
@@ -156,7 +142,7 @@ class ZoneKeeper:
         self._is_withdrawing = True
         if self._turn_scope is not None:
             self._turn_scope.cancel()
-        zones = [former.zone for former in self._former] + ([self._zone] if self._zone else [])
+        zones = [*self._former, *([self._zone] if self._zone else [])]
         zones = [zone for zone in zones if not zone.ledger.is_empty]
         with trio.move_on_after(WITHDRAW_SECONDS) as scope:
             async with self._lock, trio.open_nursery() as nursery:
@@ -173,7 +159,7 @@ class ZoneKeeper:
             except UpdateError as error:
                 if error.reason == "timeout":
                     continue
-                self._note_remains(zone, error)
+                note_remains(self.log, zone, error)
             except Exception as error:  # noqa: BLE001 - a fault of ours must not hold the end up
                 note_fault(self._counts, self.log, error)
             else:
@@ -204,8 +190,8 @@ class ZoneKeeper:
         async with self._lock:
             with trio.CancelScope() as self._turn_scope:
                 await self._attempt()
-                for former in tuple(self._former):
-                    await self._clear(former)
+                if not self._is_withdrawing:
+                    await self._former.clear()
             self._turn_scope = None
 
     async def _attempt(self) -> None:
@@ -351,30 +337,6 @@ class ZoneKeeper:
         if swept:
             self.log.info("records of dead hosts removed", zone=zone.name, nodes=len(swept), first=swept[0])
         return None
-
-    async def _clear(self, former: _Former) -> None:
-        """Take everything out of a zone that is not ours to write to any more."""
-        now = trio.current_time()
-        if former.give_up_at is None:
-            former.give_up_at = now + former.zone.prepared.lease
-        if former.retry_at > now or self._is_withdrawing:
-            return
-        try:
-            await former.zone.bring({})
-        except UpdateError as error:
-            former.retry_at = now + SHORTEST_PAUSE * 2**former.failures
-            former.failures += 1
-            if now < former.give_up_at:
-                return
-            self._note_remains(former.zone, error)
-        except Exception as error:  # noqa: BLE001 - as above
-            note_fault(self._counts, self.log, error)
-        finally:
-            former.zone.close()
-        self._former.remove(former)
-
-    def _note_remains(self, zone: Zone, error: UpdateError) -> None:
-        self.log.warning("not all is withdrawn", zone=zone.name, reason=error.reason, detail=str(error))
 
     # What can be seen.
 
