@@ -13,7 +13,8 @@ SHORTEST_PAUSE = 1.0
 """Seconds after the first attempt that failed; doubled each time."""
 
 LONGEST_PAUSE = 60.0
-"""Seconds between two attempts: a server that was down for a day must not be left alone for an hour."""
+"""Seconds between two attempts: a server that was down for a day must not be left alone for an hour. Less with
+a short lease, which must not run out because one attempt failed."""
 
 REFRESHES = 3
 """Of a lease, within its time."""
@@ -80,7 +81,8 @@ class Progress:
             self._log().warning(
                 "publishing fails", zone=self._zone, reason=error.reason, detail=_one_line(error)
             )
-        pause = min(SHORTEST_PAUSE * 2 ** min(self._failures, 10), LONGEST_PAUSE)
+        longest = min(LONGEST_PAUSE, self._lease / REFRESHES)
+        pause = min(SHORTEST_PAUSE * 2 ** min(self._failures, 10), longest)
         self.error = error
         self._failures += 1
         self._retry_at = now + pause * (1 - self._chance() / 2)

@@ -175,12 +175,19 @@ async def test_whatever_fails_is_seen_and_made_up_for(
         assert host.log.fields("publishing fails")["reason"] == reason
 
 
-async def test_pauses_between_attempts_grow_to_a_minute(autojump_clock: MockClock) -> None:
+@pytest.mark.parametrize(
+    ("lease", "expected"),
+    [(300.0, [1, 2, 4, 8, 16, 32, 60, 60]), (15.0, [1, 2, 4, 5, 5, 5, 5, 5])],
+    ids=["a minute", "a third of the lease"],
+)
+async def test_pauses_between_attempts_grow_to(
+    autojump_clock: MockClock, lease: float, expected: list[int]
+) -> None:
     async with world() as (nursery, server):
         server.then(fake_server.refuse("REFUSED"))
         host = Host(nursery, server)
         times: list[float] = []
-        await host.start(prepared())
+        await host.start(prepared(lease=lease))
         seen = 0
         for _ in range(4 * 400):
             await trio.sleep(0.25)
@@ -188,7 +195,7 @@ async def test_pauses_between_attempts_grow_to_a_minute(autojump_clock: MockCloc
                 seen = len(server.messages)
                 times.append(trio.current_time())
         pauses = [round(later - earlier) for earlier, later in pairwise(times)]
-        assert pauses[:8] == [1, 2, 4, 8, 16, 32, 60, 60]
+        assert pauses[:8] == expected
 
 
 async def test_changes_do_not_hurry_what_fails(autojump_clock: MockClock) -> None:
