@@ -65,9 +65,14 @@ class Server:
 
 
 def configuration(
-    port: int, chain: Sequence[str], *, dns_port: int | None = None, packet_timeout: str = "60s"
+    port: int,
+    chain: Sequence[str],
+    *,
+    dns_port: int | None = None,
+    packet_timeout: str = "60s",
+    tables: str = "",
 ) -> str:
-    """epmdless's configuration: `chain` on `port`, SRV questions to `dns_port` of 127.0.0.1."""
+    """epmdless's configuration: `chain` on `port`, SRV questions to `dns_port` of 127.0.0.1, and `tables`."""
     quoted = ", ".join(f'"{name}"' for name in chain)
     lines = [
         "[epmd]",
@@ -82,7 +87,7 @@ def configuration(
             'question = "_{name}._tcp.nodes.test"',
             f'servers = ["127.0.0.1:{dns_port}"]',
         ]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n" + tables
 
 
 @contextmanager
@@ -93,6 +98,7 @@ def serving(
     chain: Sequence[str] = DEFAULT_CHAIN,
     dns_port: int | None = None,
     packet_timeout: str = "60s",
+    tables: str = "",
 ) -> Iterator[Server]:
     """Run `program` until the block ends; the block starts when it has answered.
 
@@ -101,7 +107,9 @@ def serving(
     with tempfile.TemporaryDirectory(prefix="epmdless-bench-") as folder:
         port = free_port()
         config = Path(folder, "epmdless.toml")
-        config.write_text(configuration(port, chain, dns_port=dns_port, packet_timeout=packet_timeout))
+        config.write_text(
+            configuration(port, chain, dns_port=dns_port, packet_timeout=packet_timeout, tables=tables)
+        )
         with Path(folder, "log").open("w+b") as log:
             start = time.perf_counter()
             with running(program.arguments(port, config), core=core, stdout=log, stderr=log) as process:

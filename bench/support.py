@@ -128,17 +128,18 @@ def process_tree(process_id: int) -> list[int]:
 
 def resident_bytes(process_id: int) -> int:
     """Resident memory of a process and its descendants, in bytes, exact (smaps_rollup)."""
-    return sum(_memory_bytes(each, "Rss:") for each in process_tree(process_id))
+    return sum(memory_of_one(each, "Rss") for each in process_tree(process_id))
 
 
 def proportional_bytes(process_id: int) -> int:
     """The same, with its share only of each page that other processes have too."""
-    return sum(_memory_bytes(each, "Pss:") for each in process_tree(process_id))
+    return sum(memory_of_one(each, "Pss") for each in process_tree(process_id))
 
 
-def _memory_bytes(process_id: int, name: str) -> int:
+def memory_of_one(process_id: int, name: str) -> int:
+    """A figure of a process without its descendants: "Rss", "Pss" or another of smaps_rollup, in bytes."""
     for line in Path(f"/proc/{process_id}/smaps_rollup").read_text().splitlines():
-        if line.startswith(name):
+        if line.startswith(f"{name}:"):
             return int(line.split()[1]) * 1024
     raise BenchError(f"no {name} for process {process_id}")
 

@@ -122,6 +122,25 @@ def test_the_cluster_benchmark_has_nodes_appear_and_reads_long_lists(tmp_path: P
     assert rows[10]["details"]["wanted"] == 500
 
 
+def test_the_platforms_benchmark_runs_containers_publishes_and_walks(tmp_path: Path) -> None:
+    require_containers()
+    questions = ["--only", "container", "--only", "zone", "--only", "doctor"]
+    few = ["--ways", "epmdless,script", "--servers", "knot"]
+    rows = measured(tmp_path, *questions, *few, benchmark="platforms")
+    assert [row["error"] for row in rows] == [None] * 8
+    for way in ("epmdless", "script"):
+        (life,) = rows[0]["details"][way]
+        assert 0 < life["started"]["served"] <= life["started"]["registered"]
+        assert 0 < life["stopped"]["node"] <= life["stopped"]["all"]
+        assert life["init"]["resident"] >= life["init"]["proportional"] > 0
+    assert all(
+        each["there"] > 0 and each["gone"] > 0 for row in rows[4:6] for each in row["details"]["rounds"]
+    )
+    assert set(rows[6]["details"]) == {"epmdless doctor", "erl, net_adm:ping", "erl_call"}
+    (walk,) = rows[7]["details"]["walks"]
+    assert walk["round_trip"] > 0
+
+
 def test_a_pair_without_tls_is_not_measured_as_one_with_it(tmp_path: Path) -> None:
     require("openssl")
     certificates = certificates_in(tmp_path)
@@ -177,6 +196,17 @@ def require_hosts() -> None:
     require("dnsmasq", "dnsmasq-base")
     require("erl", "erlang-base")
     require("epmd", "erlang-base")
+
+
+def require_containers() -> None:
+    """End the test for want of what the containers of the platforms benchmark need, and its zone."""
+    require_namespaces()
+    for tool in ("tini", "curl", "jq"):
+        require(tool)
+    require("cc", "gcc")
+    require("mix", "elixir")
+    require("erl", "erlang-base")
+    require("knotd", "knot")
 
 
 def measured(tmp_path: Path, *arguments: str, benchmark: str = "relay") -> list[dict[str, Any]]:
