@@ -153,9 +153,8 @@ class NameServer:
         (self._folder / "zone").write_text(head + "\n".join(records) + "\n")
         file = self._folder / "knot.conf"
         if self._program is None:
-            file.write_text(
-                KNOT_CONFIGURATION.format(folder=self._folder, host="0.0.0.0", port=53, origin="internal.")
-            )
+            where = {"folder": self._folder, "host": "0.0.0.0", "port": 53, "origin": "internal."}
+            file.write_text(KNOT_CONFIGURATION.format(**where, key="", acl=""))
             self._program = self._machine.start([require("knotd", "knot"), "--config", file])
         else:
             knotc = require("knotc", "knot")

@@ -37,6 +37,9 @@ GATEWAY: Final = f"{PREFIX}.254"
 FOLDER: Final = "/opt/shop"
 """The release, and the working directory."""
 
+CHECKOUT: Final = Path(__file__).parent.parent.parent
+"""What is installed there leads back to it; it may be in /tmp, of which a container has its own."""
+
 VENV: Final = Path(PYTHON).parent.parent
 """Where epmdless is installed."""
 
@@ -62,7 +65,7 @@ STRANGE: Final = ("/proc/", "/sys/", "/dev/", "/run/", "/tmp/", "/mnt/", "/etc/"
 # A layer for the container above this machine's files; mounts within them do not show there by themselves.
 # Programs that run as somebody else need Python, too, which may be in root's home.
 LAYER = """
-venv="$1" release="$2" gateway="$3" address="$4" name="$5"; shift 5
+checkout="$1" venv="$2" release="$3" gateway="$4" address="$5" name="$6"; shift 6
 mount -t tmpfs tmpfs /mnt
 cd /mnt
 mkdir root upper work shop shop-work
@@ -74,6 +77,7 @@ mount -t sysfs sysfs sys
 mount -t tmpfs tmpfs sys/class
 mount -t tmpfs tmpfs tmp
 mount -t tmpfs -o mode=755 tmpfs run
+case $checkout in /tmp/*) mkdir -p ".$checkout"; mount --bind "$checkout" ".$checkout";; esac
 chmod 755 root
 mkdir -p opt/epmdless opt/shop
 mount --bind "$venv" opt/epmdless
@@ -86,7 +90,13 @@ printf '127.0.0.1 localhost\n%s %s\n' "$address" "$name" >etc/hosts
 # As an engine does for `read_only` or `readOnlyRootFilesystem`.
 READ_ONLY = """
 for folder in / /opt/epmdless /opt/shop /tmp /run; do mount -o remount,bind,ro "/mnt/root$folder"; done
+checkout="$1"; shift
 for folder; do mount -t tmpfs tmpfs "/mnt/root$folder"; done
+case $checkout in /tmp/*)
+    if [ ! -e "/mnt/root$checkout" ]; then
+        mkdir -p "/mnt/root$checkout"; mount --bind "$checkout" "/mnt/root$checkout"
+    fi;;
+esac
 """
 
 
@@ -151,7 +161,7 @@ class Container(Machine):
         :param env: what is added to the image's.
         """
         if rights.is_read_only:
-            self.run(READ_ONLY, *rights.writable)
+            self.run(READ_ONLY, str(CHECKOUT), *rights.writable)
         self._rights = rights
         self._env = {**IMAGE_ENV, "HOSTNAME": self.name, **env}
         unshare = [require("unshare", "util-linux"), "--pid", "--fork", "--kill-child", "--mount-proc"]
@@ -236,7 +246,7 @@ class Network:
             self.connect(container, container.address)
             container.run(f"ip route add default via {self.name_server}")
             where = [self.name_server, container.address, container.name]
-            container.run(LAYER, str(VENV), str(self._release.root), *where, *_mounted())
+            container.run(LAYER, str(CHECKOUT), str(VENV), str(self._release.root), *where, *_mounted())
             _tell_trees(container)
             yield container
         finally:

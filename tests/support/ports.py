@@ -1,13 +1,22 @@
-"""Port numbers chosen by the kernel."""
+"""Port numbers that are free, so says the kernel."""
 
+import random
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 ATTEMPTS = 50
+LOWEST = 10_000
+GIVEN_AWAY = Path("/proc/sys/net/ipv4/ip_local_port_range")
+"""From which the kernel gives ports to connections that dial: such a one is free until somebody does."""
 LOOPBACK = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
 EVERYWHERE = ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::"))
 """What somebody holds on any address is not free for who listens on all of them."""
+
+
+_CHANCE = random.SystemRandom()
+"""Not the chance that a test may have seeded: two processes would look for the same ports."""
 
 
 def _bind(family: int, host: str, port: int, kind: int = socket.SOCK_STREAM) -> socket.socket:
@@ -24,10 +33,13 @@ def _bind(family: int, host: str, port: int, kind: int = socket.SOCK_STREAM) -> 
 
 def _taken_by_us(where: Sequence[tuple[int, str]]) -> list[socket.socket]:
     """Bind one number four times: TCP and UDP, IPv4 and IPv6."""
+    above = int(GIVEN_AWAY.read_text().split()[0])
     for _ in range(ATTEMPTS):
-        held = [_bind(*where[0], 0)]
-        port = held[0].getsockname()[1]
+        port = _CHANCE.randrange(LOWEST, above) if above > LOWEST else 0
+        held: list[socket.socket] = []
         try:
+            held.append(_bind(*where[0], port))
+            port = held[0].getsockname()[1]
             held.append(_bind(*where[0], port, socket.SOCK_DGRAM))
             held.append(_bind(*where[1], port))
             held.append(_bind(*where[1], port, socket.SOCK_DGRAM))
