@@ -13,8 +13,8 @@ SHORTEST_PAUSE = 1.0
 """Seconds after the first attempt that failed; doubled each time."""
 
 LONGEST_PAUSE = 60.0
-"""Seconds between two attempts: a server that was down for a day must not be left alone for an hour. Less with
-a short lease, which must not run out because one attempt failed."""
+"""Seconds between two attempts: a server that was down for a day must not be left alone for an hour. Less
+with a short lease, which must not run out because one attempt failed."""
 
 REFRESHES = 3
 """Of a lease, within its time."""
