@@ -1,4 +1,4 @@
-"""What all tests share: the choice of the server that the interop tests talk to."""
+"""What all tests share: the choice of the server that the interop tests talk to, and who goes first."""
 
 import pytest
 
@@ -12,6 +12,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="run the interop tests against the C epmd instead of epmdless",
     )
+
+
+LONGEST = ("tests/test_bench.py", "tests/test_readme.py", "tests/interop/", "tests/cli/test_demo")
+"""Where tests are that take long. They begin, so that of two processes none is left alone with one of these
+at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest first."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
 
 
 @pytest.fixture
