@@ -368,7 +368,8 @@ async def test_who_is_cancelled_leaves_no_answer_for_the_next_question(autojump_
 
 
 def test_every_reason_has_its_place() -> None:
-    assert {*URGENCY, "changed"} == set(REASONS)
+    of_no_server = {"changed", "no_address"}
+    assert {*URGENCY, *of_no_server} == set(REASONS)
 
 
 # Messages
