@@ -97,7 +97,7 @@ class Engine:
         done = container.execute("sh", "/opt/set-up", COOKIE=COOKIE)
         assert (done.status, done.stdout, done.stderr) == (0, "", "")
         started = container.path("/run/systemctl").read_text().splitlines()
-        assert started[-1] == f"enable --now {APP}.service"
+        assert started[-2:] == [f"enable {APP}.service", f"restart {APP}.service"]
         self.serve(container, Service(container, "epmdless").start(**env))
         self.keep(Service(container, APP).start(**env))
 
@@ -188,10 +188,11 @@ def test_kubernetes(engine: Engine, tmp_path: Path) -> None:
         assert nodes_seen(pods[0]) == full(pods)
         assert api.denied == []
         for probe in ("readinessProbe", "livenessProbe"):
-            asked = stated.document[probe]["httpGet"]
-            (port,) = (each for each in stated.document["ports"] if each["name"] == asked["port"])
-            url = f"http://{pods[0].address}:{port['containerPort']}{asked['path']}"
-            assert status_of(engine.net, url) == 200
+            asked = pods[0].execute(*stated.document[probe]["exec"]["command"])
+            assert asked.status == 0, asked
+        (port,) = (each for each in stated.document["ports"] if each["name"] == "epmdless")
+        url = f"http://{pods[0].address}:{port['containerPort']}/readyz"
+        assert status_of(engine.net, url) == 200
 
 
 def status_of(net: Network, url: str) -> int:

@@ -83,6 +83,10 @@ def test_both_ways_make_the_same_stack(name: str, templates: dict[str, Path]) ->
     assert _actions(ours) - {"secretsmanager:DescribeSecret"} == _actions(theirs)
     assert _containers(ours) == _containers(theirs)
     assert len(_of_type(ours, "AWS::ECS::Service")) == len(_of_type(theirs, "AWS::ECS::Service"))
+    assert _services_of_ecs(ours) == _services_of_ecs(theirs)
+    for template in (ours, theirs):
+        (log,) = (each for each in template["Resources"].values() if each["Type"] == "AWS::Logs::LogGroup")
+        assert log.get("DeletionPolicy", "Delete") == "Delete"
     assert {key for each in find(ours, "StringEquals") for key in each} == {
         key for each in find(theirs, "StringEquals") for key in each
     }
@@ -112,6 +116,12 @@ def _services_of_cloud_map(template: Any) -> list[tuple[Any, ...]]:
     )
 
 
+def _services_of_ecs(template: Any) -> list[dict[str, Any]]:
+    found = [each["DeploymentConfiguration"] for each in _of_type(template, "AWS::ECS::Service")]
+    keys = ("MinimumHealthyPercent", "MaximumPercent", "DeploymentCircuitBreaker")
+    return [{key: each[key] for key in keys} for each in found]
+
+
 def _actions(template: Any) -> set[str]:
     kinds = ("AWS::IAM::Role", "AWS::IAM::Policy")
     found = [action for kind in kinds for each in _of_type(template, kind) for action in find(each, "Action")]
@@ -130,6 +140,7 @@ def _containers(template: Any) -> dict[str, Any]:
             "ports": sorted(port["ContainerPort"] for port in each["PortMappings"]),
             "health": each["HealthCheck"],
             "stop": each["StopTimeout"],
+            "log": each["LogConfiguration"]["Options"]["mode"],
             "size": (definition["Cpu"], definition["Memory"], definition["NetworkMode"]),
         }
         for definition in definitions

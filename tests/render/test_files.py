@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from epmdless.config import CloudMapSource, DnsSource, Ec2Source, KubernetesSource, StaticSource
 from epmdless.errors import ConfigError
 from epmdless.names import NodeName, is_node_name
-from epmdless.render import values
+from epmdless.render import containers, values
 from epmdless.render.values import Node
 from epmdless.schemes import SuffixScheme
 from tests.render.forms import (
@@ -143,6 +143,18 @@ def test_a_host_has_its_cookie_in_files_that_nobody_else_reads() -> None:
     )
     unit = files_of_script(text)["/etc/systemd/system/shop.service"]
     assert "EnvironmentFile=/etc/shop/cookie.env\n" in unit
+    assert "RuntimeDirectoryMode=0700\n" in unit
+    assert "StateDirectoryMode=0700\n" in unit
+    assert "ERL_CRASH_DUMP=/var/lib/shop/" in unit
+
+
+def test_a_host_whose_network_is_late_has_its_node_all_the_same() -> None:
+    """`exec` ends with 2 where nobody tells the address; nor does the node hang on the socket's unit."""
+    unit = files_of_script(FORMS["systemd"](SHOP))["/etc/systemd/system/shop.service"]
+    assert "Restart=on-failure\n" in unit
+    assert "RestartSec=5s\n" in unit
+    assert "RestartPreventExitStatus" not in unit
+    assert "Requires=" not in unit
 
 
 @pytest.mark.parametrize("name", ["kubernetes", "kubernetes --relay"])
@@ -172,6 +184,43 @@ def test_kubernetes_names_fit_together(name: str) -> None:
     assert isinstance(source, KubernetesSource)
     assert source.service == "shop-nodes"
     assert str(config.metrics.listen) == "0.0.0.0:9568"
+
+
+@pytest.mark.parametrize("name", ["kubernetes", "kubernetes --relay"])
+def test_a_rollout_goes_on_when_a_node_is_there_and_not_before(name: str) -> None:
+    manifest = documents(FORMS[name](SHOP))
+    by_kind = {(each["kind"], each["metadata"]["name"]): each.get("spec") for each in manifest}
+    workload = by_kind["StatefulSet", "shop"]
+    (container,) = workload["template"]["spec"]["containers"]
+    (check,) = find(documents(FORMS["compose"](SHOP)), "test")
+    assert container["readinessProbe"]["exec"]["command"] == ["sh", "-c", check[1]]
+    assert workload["minReadySeconds"] > 0
+    budget = by_kind["PodDisruptionBudget", "shop"]
+    assert (budget["maxUnavailable"], budget["selector"]) == (1, workload["selector"])
+
+
+def test_the_probes_of_a_pod_ask_no_address_of_a_version_that_it_may_lack() -> None:
+    ((container,),) = find(documents(FORMS["kubernetes"](SHOP)), "containers")
+    assert container["livenessProbe"]["exec"]["command"] == ["epmdless-epmd", "-names"]
+    assert not list(find(container, "httpGet"))
+
+
+def test_a_gateway_that_is_started_again_takes_the_certificates_again() -> None:
+    """It finds copies of its own, which are for nobody to write to."""
+    (script,) = (
+        words[2] for words in find(documents(FORMS["kubernetes --relay"](SHOP)), "command") if "-ec" in words
+    )
+    assert "; cp -f /etc/epmdless/tls/* /tmp; exec " in script
+
+
+@pytest.mark.parametrize("name", ["kubernetes", "compose", "compose --relay"])
+@pytest.mark.parametrize("image", ["1.0", "true", "12e3"])
+def test_an_images_name_is_text_whatever_it_looks_like(name: str, image: str) -> None:
+    forms = {"kubernetes": containers.kubernetes, "compose": containers.compose}
+    form = forms.get(name, containers.compose_relay)
+    found = list(find(documents(form(SHOP, values.image(image), "shop", 3)), "image"))
+    assert found
+    assert set(found) == {image}
 
 
 def test_behind_a_gateway_a_pods_node_is_named_by_its_host() -> None:
@@ -310,11 +359,11 @@ def test_a_relay_opens_the_nodes_port_on_its_stand_in_addresses(name: str) -> No
 def test_the_firewall_of_a_relays_host_opens_what_the_relay_listens_on() -> None:
     text = FORMS["nftables --relay"](OTHER)
     (config,) = configs("systemd --relay", FORMS["systemd --relay"](OTHER))
-    ranges = f"{config.relay.epmd_port}, 31999, {config.relay.port_range}"
-    assert f"tcp dport {{ {ranges} }} jump near\n" in text
+    assert f"        tcp dport {{ {config.relay.epmd_port}, 31999 }} jump near\n" in text
     stand_ins = [route.listen for route in config.relay.route]
     for listen in stand_ins:
         assert f"daddr {{ {listen} }} accept\n" in text
+        assert f"daddr {{ {listen} }} tcp dport {config.relay.port_range} jump near\n" in text
     assert f"tcp dport {{ {config.relay.epmd_port}, 31999 }} counter reject" in text
 
 

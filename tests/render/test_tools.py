@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from epmdless.render import values
 from tests.render.forms import FORMS, SHOP, config_texts, documents
 from tests.support.namespaces import require_namespaces
 from tests.support.process import run
@@ -33,7 +34,7 @@ def test_kubernetes_knows_every_field(name: str) -> None:
     manifest = documents(FORMS[name](SHOP))
     for document in manifest:
         kubernetes_validate.validate(document, "1.30", strict=True)
-    assert len(manifest) == (9 if "relay" in name else 6)
+    assert len(manifest) == (10 if "relay" in name else 7)
 
 
 def test_kubernetes_schemas_see_a_field_that_is_unknown() -> None:
@@ -132,7 +133,7 @@ def test_a_script_sets_a_host_up_and_its_units_have_no_fault(name: str, tmp_path
         assert "/etc/epmdless/cookie 400 epmdless\n/etc/epmdless/epmdless.toml 644 root\n" in done.stdout
         assert "/etc/shop/cookie.env 400 root\n" in done.stdout
         assert done.stdout.endswith("RELEASE_COOKIE=MY-cookie_1+/.==\n")
-        assert "systemctl enable --now shop.service\n" in done.stdout
+        assert done.stdout.count("systemctl restart shop.service\n") == 2
     assert done.stdout.count("systemctl daemon-reload\n") == 2
 
 
@@ -143,6 +144,16 @@ def test_a_script_without_a_good_cookie_changes_nothing(cookie: dict[str, str], 
     assert done.status == 2
     (line,) = done.stderr.splitlines()
     assert "COOKIE" in line
+
+
+def test_a_script_leaves_another_programs_unit_alone(tmp_path: Path) -> None:
+    require("systemd-analyze", "systemd")
+    script = tmp_path / "script"
+    script.write_text(FORMS["systemd"](values.node("systemd-journald", 9001)))
+    done = run(["/bin/sh", script], env={"PATH": str(tmp_path), "COOKIE": "good"})
+    assert done.status == 2
+    (line,) = done.stderr.splitlines()
+    assert "systemd-journald.service is another program's" in line
 
 
 def test_a_shell_takes_env_sh_and_fails_where_epmdless_fails(tmp_path: Path) -> None:

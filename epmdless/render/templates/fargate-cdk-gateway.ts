@@ -36,16 +36,19 @@ gatewayDefinition.addContainer("gateway", {
     retries: 3,
     startPeriod: Duration.seconds(30),
   },
-  logging: ecs.LogDriver.awsLogs({ logGroup, streamPrefix: "gateway" }),
+  logging: ecs.LogDriver.awsLogs({ ...logging, streamPrefix: "gateway" }),
   stopTimeout: Duration.seconds(45), // more than gateway.drain
 });
 new ecs.FargateService(this, "GatewayService", {
   cluster,
   taskDefinition: gatewayDefinition,
   desiredCount: 2,
-  minHealthyPercent: 50,
+  minHealthyPercent: 100,
+  maxHealthyPercent: 200,
+  circuitBreaker: { rollback: true },
   securityGroups: [gatewayGroup],
   vpcSubnets,
+  assignPublicIp: props.assignPublicIp,
   cloudMapOptions: {
     cloudMapNamespace: namespace,
     name: "@app@-gateway",

@@ -6,9 +6,10 @@
 //   - npx cdk deploy --app "npx tsx THIS-FILE" \
 //       -c vpcId=vpc-… -c subnetIds=subnet-…,subnet-… -c image=…@more_context@
 @after@
-// The subnets need a way to ECR, Secrets Manager, CloudWatch Logs and Cloud Map: NAT, or VPC endpoints.
+// The subnets need a way to ECR, Secrets Manager, CloudWatch Logs and Cloud Map: NAT, or the VPC endpoints
+// ecr.api, ecr.dkr, s3, secretsmanager, logs, data-servicediscovery.
 // Look:  dig SRV @app@.@zone@ (in the VPC), and the log group /epmdless/@app@
-import { App, Duration, Stack, StackProps } from "aws-cdk-lib";
+import { App, Duration, RemovalPolicy, Size, Stack, StackProps } from "aws-cdk-lib";
 import * as ec2 from "aws-cdk-lib/aws-ec2";
 import * as ecs from "aws-cdk-lib/aws-ecs";
 import * as iam from "aws-cdk-lib/aws-iam";
@@ -30,6 +31,7 @@ interface NodesProps extends StackProps {
   subnetIds: string[];
   image: string;
   desiredCount: number;
+  assignPublicIp: boolean;
   @gateway_property@
 }
 
@@ -51,7 +53,10 @@ class Nodes extends Stack {
     const logGroup = new logs.LogGroup(this, "LogGroup", {
       logGroupName: "/epmdless/@app@",
       retention: logs.RetentionDays.ONE_MONTH,
+      removalPolicy: RemovalPolicy.DESTROY, // one that is left of a failed attempt would be in the way of the next
     });
+    // A node does not stop where its log cannot be taken; lines are lost then.
+    const logging = { logGroup, mode: ecs.AwsLogDriverMode.NON_BLOCKING, maxBufferSize: Size.mebibytes(10) };
 
     // What ECS needs to start a task: the image here; the cookie and the log are granted where they are used.
     const assumedBy = new iam.ServicePrincipal("ecs-tasks.amazonaws.com");
@@ -104,7 +109,7 @@ class Nodes extends Stack {
         retries: 3,
         startPeriod: Duration.seconds(60),
       },
-      logging: ecs.LogDriver.awsLogs({ logGroup, streamPrefix: "@app@" }),
+      logging: ecs.LogDriver.awsLogs({ ...logging, streamPrefix: "@app@" }),
       stopTimeout: Duration.seconds(30),
     });
 
@@ -122,6 +127,7 @@ class Nodes extends Stack {
       circuitBreaker: { rollback: true },
       securityGroups: [nodesGroup],
       vpcSubnets,
+      assignPublicIp: props.assignPublicIp,
       cloudMapOptions: {
         cloudMapNamespace: namespace,
         name: "@app@",
@@ -141,6 +147,7 @@ new Nodes(app, "@app@", {
   subnetIds: app.node.getContext("subnetIds").split(","),
   image: @image_from@,
   desiredCount: Number(app.node.tryGetContext("desiredCount") ?? @replicas@),
+  assignPublicIp: `${app.node.tryGetContext("assignPublicIp")}` === "true", // where the way out is an internet gateway
   @gateway_argument@
 });
 app.synth();

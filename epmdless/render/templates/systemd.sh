@@ -10,6 +10,10 @@ umask 022
 : "${COOKIE:?the cookie of all nodes, the same on each host}"
 case $COOKIE in *[!0-9A-Za-z_=+/.-]*) echo "COOKIE: letters, digits and _ = + / . - alone" >&2; exit 2 ;; esac
 
+for unit in /lib/systemd/system/@app@.service /usr/lib/systemd/system/@app@.service; do
+    [ ! -e "$unit" ] || { echo "$unit is another program's: render with another --app" >&2; exit 2; }
+done
+
 # Each of the two runs as a user of its own, and has the cookie in a file of its own.
 for user in epmdless @app@; do
     id "$user" >/dev/null 2>&1 || useradd --system --shell /usr/sbin/nologin "$user"
@@ -38,21 +42,24 @@ cat >/etc/systemd/system/@app@.service <<'END'
 Description=@app@, the node @alive@
 Wants=network-online.target
 After=network-online.target epmdless.service
-Requires=epmdless.socket
+# Not Requires: whoever restarts the socket would restart the node.
+Wants=epmdless.socket
 
 [Service]
 Type=exec
 User=@app@
 EnvironmentFile=/etc/@app@/cookie.env
-# What a release writes: its runtime configuration, its crash dump.
+# What a release writes: its runtime configuration, and its crash dump, which outlives it. Both hold secrets.
 RuntimeDirectory=@app@
-Environment=HOME=/run/@app@ RELEASE_TMP=/run/@app@ ERL_CRASH_DUMP=/run/@app@/erl_crash.dump
+RuntimeDirectoryMode=0700
+StateDirectory=@app@
+StateDirectoryMode=0700
+Environment=HOME=/run/@app@ RELEASE_TMP=/run/@app@ ERL_CRASH_DUMP=/var/lib/@app@/erl_crash.dump
 # Gives the node its name and its port. An EPMD server is there already, so none is started.
 ExecStart=/opt/epmdless/bin/epmdless exec --app @app@ --port @port@ -- /opt/@app@/bin/@release@ start
 Restart=on-failure
-RestartSec=1s
-# A wrong configuration does not get better by itself.
-RestartPreventExitStatus=2
+# For ever, and so rarely that systemd does not give up: at boot the network or the metadata service may be late.
+RestartSec=5s
 # SIGTERM to `exec`, which passes it on; SIGKILL to all that is left.
 KillMode=mixed
 TimeoutStopSec=60s
@@ -65,4 +72,5 @@ END
 systemctl daemon-reload
 systemctl enable --now epmdless.socket epmdless.service
 systemctl restart epmdless.service
-systemctl enable --now @app@.service
+systemctl enable @app@.service
+systemctl restart @app@.service
