@@ -41,16 +41,18 @@ def systemd_relay(node: Node, far: Sequence[FarHost], gateway: HostPort | None) 
     """
     if gateway is None:
         to_do = f"in the far subnet, TCP 4369 and {node.port} are open to this host"
-        tables = []
+        tables, own_key = [], ""
     else:
-        files = "relay.crt, relay.key (its owner: epmdless), ca.crt"
+        files = "relay.crt, relay.key, ca.crt"
         to_do = f"in /etc/epmdless/tls: {files}; {gateway} is open to this host"
         tables = [fill("relay-hop.toml", {"gateway": str(gateway)})]
+        own_key = "[ ! -e /etc/epmdless/tls/relay.key ] || chown epmdless /etc/epmdless/tls/relay.key"
     tables += [_route(node, each, is_hop=gateway is not None) for each in far]
     config = fill("relay.toml", {"tables": "\n".join(tables)})
     own = {
         "config": config,
         "to_do": f"#   3. {to_do}",
+        "own_key": own_key,
         "stand_ins": ", ".join(each.stand_in for each in far),
     }
     return fill("systemd-relay.sh", _names(node) | own)

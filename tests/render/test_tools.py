@@ -101,6 +101,8 @@ mount --bind /mnt/opt /opt
 mkdir -p /opt/epmdless/bin /opt/shop/bin
 ln -s /bin/true /opt/epmdless/bin/epmdless
 ln -s /bin/true /opt/shop/bin/shop
+mkdir -p /etc/epmdless/tls
+(umask 077; : >/etc/epmdless/tls/relay.key)
 cp "$UNITS"/epmdless.* /etc/systemd/system/
 cat >/mnt/bin/systemctl <<'END'
 #!/bin/sh
@@ -111,7 +113,9 @@ export PATH=/mnt/bin:$PATH SYSTEMD_OFFLINE=1
 """
 
 LOOKED_AT = """
-stat --format '%n %a %U' /etc/epmdless/* /etc/shop/* 2>/dev/null || true
+for path in /etc/epmdless/tls /etc/epmdless /etc/shop; do
+    stat --format "%n %a %U" "$path"/* 2>/dev/null || true
+done
 cat /etc/shop/cookie.env 2>/dev/null || true
 """
 
@@ -130,11 +134,13 @@ def test_a_script_sets_a_host_up_and_its_units_have_no_fault(name: str, tmp_path
     assert (done.status, done.stderr) == (0, "")
     assert "/etc/epmdless/epmdless.toml 644 root\n" in done.stdout
     if "relay" not in name:
-        assert "/etc/epmdless/cookie 400 epmdless\n/etc/epmdless/epmdless.toml 644 root\n" in done.stdout
+        assert "/etc/epmdless/cookie 400 epmdless\n" in done.stdout
         assert "/etc/shop/cookie.env 400 root\n" in done.stdout
         assert done.stdout.endswith("RELEASE_COOKIE=MY-cookie_1+/.==\n")
         assert done.stdout.count("systemctl restart shop.service\n") == 2
     assert done.stdout.count("systemctl daemon-reload\n") == 2
+    owner = "epmdless" if "gateway" in name else "root"
+    assert f"/etc/epmdless/tls/relay.key 600 {owner}\n" in done.stdout
 
 
 @pytest.mark.parametrize("cookie", [{}, {"COOKIE": ""}, {"COOKIE": "a b"}, {"COOKIE": 'a"b'}])

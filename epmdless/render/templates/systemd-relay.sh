@@ -11,6 +11,7 @@ set -eu
 umask 022
 
 id epmdless >/dev/null 2>&1 || useradd --system --shell /usr/sbin/nologin epmdless
+@own_key@
 mkdir -p /etc/epmdless /etc/systemd/system/epmdless.service.d
 cat >/etc/epmdless/epmdless.toml <<'END'
 @config@
