@@ -64,8 +64,9 @@ def zone(bench: Bench) -> list[Row]:
         try:
             with _publishing(bench, label) as (server, served):
                 single = [_appear(bench, number, server, served) for number in range(bench.appearances)]
+                bare = [_bare_update(number, served) for number in range(2 * bench.appearances)]
                 crowds = [_crowd(bench, number, generator, server, served) for number in range(bench.rounds)]
-            rows += [_appearance_row(label, single), _crowd_row(bench, label, crowds)]
+            rows += [_appearance_row(label, single, bare), _crowd_row(bench, label, crowds)]
         except BenchError as error:
             rows.append(failed(f"a node is published, {label}", "", str(error)))
     return rows
@@ -89,6 +90,12 @@ lease = "{lease}s"
 """
         with serving(Program.ours(None), bench.cores.server, tables=tables) as server:
             yield server, served
+
+
+def _bare_update(number: int, served: Zone) -> float:
+    """Seconds of an update that had nothing to wait for, as often as ours come."""
+    time.sleep(random.uniform(0, 2 * STEP_SECONDS))
+    return served.update("bare", is_there=number % 2 == 0)
 
 
 def _appear(bench: Bench, number: int, server: Server, served: Zone) -> Appearance:
@@ -202,16 +209,16 @@ def _load(bench: Bench, generator: Generator, server: Server) -> Lookups:
     return found
 
 
-def _appearance_row(label: str, found: Sequence[Appearance]) -> Row:
+def _appearance_row(label: str, found: Sequence[Appearance], bare: Sequence[float]) -> Row:
     return Row(
         question=f"a node registers: its SRV record is at {label}",
         target="",
         ours=seconds_text([each.there for each in found]),
-        against="",
+        against=f"{seconds_text(bare)}: a bare update there",
         ratio=None,
         met=None,
         note=f"its end: gone after {seconds_text([each.gone for each in found])}; {len(found)} rounds",
-        details={"rounds": list(map(asdict, found))},
+        details={"rounds": list(map(asdict, found)), "bare": list(bare)},
     )
 
 

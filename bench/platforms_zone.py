@@ -11,9 +11,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import dns.exception
 import dns.message
 import dns.name
+import dns.query
+import dns.rcode
 import dns.rdatatype
+import dns.tsigkeyring
+import dns.update
 
 from bench.support import BenchError, free_port, running
 
@@ -23,6 +28,7 @@ KEY_NAME, KEY_ALGORITHM = "bench", "hmac-sha256"
 KEY_SECRET = "YmVuY2htYXJrcyBoYXZlIG5vIHNlY3JldCB0byBrZWVw"
 READY_LIMIT = 10.0
 ANSWER_SECONDS = 2.0
+UPDATE_SECONDS = 10.0
 LOOK_SECONDS = 0.001
 LONG_LOOK_SECONDS = 0.01
 """Between two questions that are some work to answer."""
@@ -136,6 +142,23 @@ class Zone:
                 raise BenchError(f"{owner} has {found} records, not {count}, after {limit:g} s")
             time.sleep(LONG_LOOK_SECONDS if is_long else LOOK_SECONDS)
         return time.perf_counter()
+
+    def update(self, owner: str, *, is_there: bool) -> float:
+        """Have a name have an address or not, by one update; the seconds that it took. Raises BenchError."""
+        keys = dns.tsigkeyring.from_text({KEY_NAME: KEY_SECRET})
+        update = dns.update.UpdateMessage(ORIGIN, keyring=keys, keyalgorithm=KEY_ALGORITHM)
+        if is_there:
+            update.add(owner, 10, "A", HOST)
+        else:
+            update.delete(owner)
+        begun = time.perf_counter()
+        try:
+            answer = dns.query.tcp(update, HOST, port=self.port, timeout=UPDATE_SECONDS)
+        except (OSError, dns.exception.DNSException) as error:
+            raise BenchError(f"no update: {error}") from None
+        if answer.rcode() != dns.rcode.NOERROR:
+            raise BenchError(f"no update: {dns.rcode.to_text(answer.rcode())}")
+        return time.perf_counter() - begun
 
     def _ask_udp(self, query: bytes) -> bytes:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
