@@ -16,9 +16,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import epmdless
 from bench import cluster_appears, cluster_cold, cluster_names
-from bench.cluster_bench import Bench, Question, ask
+from bench.cluster_bench import Bench, Question
 from bench.cluster_cold import WAYS
 from bench.cluster_world import MAX_HOSTS
+from bench.questions import ask
 from bench.relay_bench import chosen_labels
 from bench.report import Row, print_table, write_json
 from bench.support import (

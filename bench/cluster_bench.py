@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.cluster_world import World, world
-from bench.report import Row, failed
-from bench.support import BenchError, Progress
+from bench.report import Row
+from bench.support import Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,20 +48,3 @@ class Bench:
 
 
 Question = Callable[[Bench], list[Row]]
-
-
-def ask(bench: Bench, questions: Mapping[str, Question], only: Sequence[str]) -> list[Row]:
-    """The rows of the questions called `only`, or of all; one without an answer gives a row that says why."""
-    rows: list[Row] = []
-    try:
-        for name, question in questions.items():
-            if only and name not in only:
-                continue
-            bench.progress.topic = name
-            try:
-                rows += question(bench)
-            except BenchError as error:
-                rows.append(failed(name, "", str(error)))
-    finally:
-        bench.progress.done()
-    return rows

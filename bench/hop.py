@@ -20,7 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import epmdless
 from bench import hop_failover, hop_memory, hop_questions
 from bench.hop_peers import LABELS, REFERENCES, way
-from bench.relay_bench import Bench, Question, ask, chosen_labels, compiled_generator
+from bench.questions import ask
+from bench.relay_bench import Bench, Question, chosen_labels, compiled_generator
 from bench.relay_rounds import Alternation
 from bench.report import Row, print_table, write_json
 from bench.support import (

@@ -17,9 +17,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import epmdless
 from bench import platforms_doctor, platforms_env, platforms_publish, platforms_start
-from bench.platforms_bench import Bench, Question, ask
+from bench.platforms_bench import Bench, Question
 from bench.platforms_containers import WAYS
 from bench.platforms_zone import KINDS
+from bench.questions import ask
 from bench.relay_bench import chosen_labels
 from bench.report import Row, print_table, write_json
 from bench.support import (

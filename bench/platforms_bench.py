@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.report import Row, failed
-from bench.support import BenchError, Cores, Progress, median
+from bench.report import Row
+from bench.support import Cores, Progress, median
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,20 +50,3 @@ def seconds_text(values: Sequence[float]) -> str:
 
 
 Question = Callable[[Bench], list[Row]]
-
-
-def ask(bench: Bench, questions: Mapping[str, Question], only: Sequence[str]) -> list[Row]:
-    """The rows of the questions called `only`, or of all; one without an answer gives a row that says why."""
-    rows: list[Row] = []
-    try:
-        for name, question in questions.items():
-            if only and name not in only:
-                continue
-            bench.progress.topic = name
-            try:
-                rows += question(bench)
-            except BenchError as error:
-                rows.append(failed(name, "", str(error)))
-    finally:
-        bench.progress.done()
-    return rows

@@ -17,7 +17,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import epmdless
 from bench import relay_beam, relay_link_questions, relay_questions
-from bench.relay_bench import Bench, Question, ask, chosen_labels, compiled_generator
+from bench.questions import ask
+from bench.relay_bench import Bench, Question, chosen_labels, compiled_generator
 from bench.relay_peers import COMMANDS, DIRECT, OURS, PEERS, way
 from bench.relay_rounds import Alternation
 from bench.report import Row, print_table, write_json

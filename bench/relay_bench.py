@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ import click
 from bench.relay_generator import Generator, Way
 from bench.relay_rounds import Alternation, Job
 from bench.relay_rows import Target, rows_of
-from bench.report import Row, failed
+from bench.report import Row
 from bench.support import BenchError, Cores, Progress
 
 
@@ -80,20 +80,3 @@ def compiled_generator(core: int | None, other_core: int | None) -> Generator:
         return Generator.compiled(core, other_core)
     except BenchError as error:
         raise click.ClickException(str(error)) from None
-
-
-def ask(bench: Bench, questions: Mapping[str, Question], only: Sequence[str]) -> list[Row]:
-    """The rows of the questions called `only`, or of all; one without an answer gives a row that says why."""
-    rows: list[Row] = []
-    try:
-        for name, question in questions.items():
-            if only and name not in only:
-                continue
-            bench.progress.topic = name
-            try:
-                rows += question(bench)
-            except BenchError as error:
-                rows.append(failed(name, "", str(error)))
-    finally:
-        bench.progress.done()
-    return rows
