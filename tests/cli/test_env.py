@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,8 +13,8 @@ from click.testing import CliRunner
 
 from epmdless.cli.env import env
 from epmdless.cli.env_options import EnvOptions
-from epmdless.cli.main import main
 from epmdless.cli.release_files import vm_args
+from tests.cli import within
 from tests.cli.command import as_json, complaint, epmdless, printed
 from tests.support.process import Finished, run
 from tests.support.scripted_http import Answer, Asked, Reply, serving
@@ -25,24 +23,6 @@ from tests.support.tools import PYTHON, clean_env
 HERE: Final = ("env", "--platform=host", "--address=10.0.0.7")
 FLAGS: Final = "-start_epmd false -kernel inet_dist_listen_min 9001 inet_dist_listen_max 9001"
 ECS: Final = "ECS_CONTAINER_METADATA_URI_V4"
-
-
-Here = Callable[..., Finished]
-
-
-@pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Here:
-    """Runs the command as :func:`epmdless` does, within this process: it takes a hundredth of the time."""
-
-    def run_here(*words: str, **environ: str) -> Finished:
-        monkeypatch.setattr(sys, "argv", ["epmdless", *words])
-        monkeypatch.setattr(os, "environ", clean_env(**environ))
-        with pytest.raises(SystemExit) as end:
-            main()
-        assert isinstance(end.value.code, int)
-        return Finished(end.value.code, *capfd.readouterr())
-
-    return run_here
 
 
 def test_lines_for_a_shell() -> None:
@@ -109,9 +89,9 @@ def test_the_configuration_says_scheme_and_host(tmp_path: Path) -> None:
     ],
 )
 def test_whatever_is_wrong_is_status_2_and_nothing_is_printed(
-    words: tuple[str, ...], environ: dict[str, str], said: str, here: Here
+    words: tuple[str, ...], environ: dict[str, str], said: str
 ) -> None:
-    done = here(*words, **environ)
+    done = within.epmdless(*words, **environ)
     assert (done.status, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"epmdless: {said}")
@@ -122,8 +102,8 @@ def test_the_same_as_a_process() -> None:
 
 
 @pytest.mark.parametrize("form", ["--format=export", "--format=dotenv", "--json"])
-def test_a_secret_is_not_printed(form: str, here: Here) -> None:
-    done = here(*HERE, "--app=shop", form, RELEASE_COOKIE="never", AWS_SECRET_ACCESS_KEY="never")
+def test_a_secret_is_not_printed(form: str) -> None:
+    done = within.epmdless(*HERE, "--app=shop", form, RELEASE_COOKIE="never", AWS_SECRET_ACCESS_KEY="never")
     assert (done.status, done.stderr) == (0, "")
     assert "never" not in done.stdout
 
