@@ -24,6 +24,11 @@ def node_matches(globs: Sequence[Glob], node: str) -> bool:
     return any(glob.matches(node if "@" in glob.text else alive) for glob in globs)
 
 
+def common_cookie(section: ClusterSection) -> CookiePlace:
+    """Where the cookie of groups is that have none of their own."""
+    return CookiePlace(section.cookie_file or "", section.cookie_variable or "")
+
+
 @dataclass(frozen=True, slots=True)
 class Group:
     """Nodes that are joined with each other.
@@ -71,7 +76,7 @@ class Groups:
     def of(cls, section: ClusterSection) -> Groups:
         """The groups that a configuration describes, which was checked."""
         every = tuple(section.source)
-        common = CookiePlace(section.cookie_file or "", section.cookie_variable or "")
+        common = common_cookie(section)
         if not section.group:
             return cls([Group(DEFAULT_GROUP, (Glob("*"),), every, common)], ())
         groups = [

@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from epmdless.cluster.encryption import load_node_context
-from epmdless.cluster.groups import Group, Groups
+from epmdless.cluster.groups import Group, Groups, common_cookie
 from epmdless.cluster.local_node import belongs
 from epmdless.cluster.peers import Source
 from epmdless.cluster.sources.build import Surroundings, build
 from epmdless.cluster.users import Users
 from epmdless.config import ClusterSection, SourceSection
-from epmdless.net.cookies import CookiePlace
 from epmdless.net.tls.contexts import Certificates, TlsFiles
 from epmdless.net.tls.keeper import load_certificates
 from epmdless.rules import Glob
@@ -61,7 +60,7 @@ def prepare(
     if not section.source:
         return None
     groups = Groups.of(section)
-    common = CookiePlace(section.cookie_file or "", section.cookie_variable or "")
+    common = common_cookie(section)
     if any(common):
         common.read(around.environ, "cluster.")
     for group in groups.all:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from epmdless.addresses import Endpoint
 from epmdless.config import PublishSection
+from epmdless.config.values import host_address
 from epmdless.errors import ConfigError
 from epmdless.names import is_node_name
 from epmdless.policy import plain_address
@@ -80,8 +81,8 @@ def _terms(section: PublishSection, own_host: str, file: str) -> Terms:
     addresses: tuple[str, ...] = ()
     if is_under(target, zone):
         given = tuple(str(plain_address(str(address))) for address in section.addresses)
-        own = _as_address(own_host)
-        addresses = given or ((own,) if own is not None else ())
+        own = host_address(own_host)
+        addresses = given or ((str(own),) if own is not None else ())
     elif section.addresses:
         problem = f"has no effect: the target {target} is not in the zone {zone}"
         raise ConfigError(file, "publish.addresses", problem)
@@ -99,8 +100,8 @@ def _target(section: PublishSection, own_host: str, zone: str, file: str) -> str
     """The configuration's; or the host part: an address, or a name without a dot, as a name in the zone."""
     if section.target is not None:
         target = section.target
-    elif (address := _as_address(own_host)) is not None:
-        target = f"{address.replace('.', '-').replace(':', '-')}.{zone}"
+    elif (address := host_address(own_host)) is not None:
+        target = f"{str(address).replace('.', '-').replace(':', '-')}.{zone}"
     else:
         target = own_host if "." in own_host.removesuffix(".") else f"{own_host}.{zone}"
     target = target.lower().removesuffix(".")
@@ -111,10 +112,3 @@ def _target(section: PublishSection, own_host: str, zone: str, file: str) -> str
     if not is_domain(target) or target == zone:
         raise ConfigError(file, "publish.target", f"{own_host!r} makes no domain name: name the target")
     return target
-
-
-def _as_address(text: str) -> str | None:
-    try:
-        return str(plain_address(text))
-    except ValueError:
-        return None
