@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.support.deadline import eventually
 from tests.support.process import Program
 
 BOOT_WITHIN = 40.0
@@ -14,6 +15,16 @@ END_WITHIN = 20.0
 def processes_of(folder: Path) -> list[int]:
     """The processes that have the folder in their environment."""
     return list(processes("environ", str(folder).encode()))
+
+
+def ended(folder: Path) -> None:
+    """See that none of them is left: a BEAM's helpers notice a moment after it that it has ended."""
+
+    def left() -> str:
+        lines = (Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ") for pid in processes_of(folder))
+        return f"the end of {list(lines)}"
+
+    eventually(lambda: not processes_of(folder), within=END_WITHIN, what=left)
 
 
 def processes(file: str, wanted: bytes) -> Iterator[int]:

@@ -16,7 +16,7 @@ from epmdless.cli.demo_zones_world import FIRST_B, dial, make_zones
 from epmdless.cli.namespaces import Namespace, NamespaceError
 from epmdless.errors import EpmdlessError
 from tests.cli.command import complaint, printed
-from tests.cli.demos import BOOT_WITHIN, END_WITHIN, children, processes, processes_of
+from tests.cli.demos import BOOT_WITHIN, END_WITHIN, children, ended, processes
 from tests.support.deadline import eventually
 from tests.support.namespaces import require_namespaces
 from tests.support.process import Program, run
@@ -32,7 +32,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     require("erl", "erlang-base")
     yield tmp_path
     assert list(tmp_path.iterdir()) == []
-    assert processes_of(tmp_path) == []
+    ended(tmp_path)
 
 
 @contextmanager
@@ -296,7 +296,7 @@ def test_without_erl_the_zones_are_shown_without_nodes(tmp_path: Path) -> None:
     for gateway in ("10.78.0.2:4370", "10.78.0.3:4370"):
         assert f"{gateway}: CONNECT 10.78.2.5:4369: 200 OK" in lines
     assert list(folder.iterdir()) == []
-    assert processes_of(folder) == []
+    ended(folder)
 
 
 @pytest.mark.interop

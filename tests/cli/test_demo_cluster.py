@@ -20,7 +20,7 @@ from epmdless.cli.demo_cluster_programs import ClusterPrograms, Kind
 from epmdless.cli.demo_cluster_progress import Cluster
 from epmdless.errors import EpmdlessError
 from tests.cli.command import complaint, printed
-from tests.cli.demos import BOOT_WITHIN, END_WITHIN, children, processes_of
+from tests.cli.demos import BOOT_WITHIN, END_WITHIN, children, ended
 from tests.support.deadline import eventually
 from tests.support.process import Program, run
 from tests.support.tools import PYTHON, clean_env, require
@@ -294,7 +294,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     require("erl", "erlang-base")
     yield tmp_path
     assert list(tmp_path.iterdir()) == []
-    assert processes_of(tmp_path) == []
+    ended(tmp_path)
 
 
 @pytest.mark.interop

@@ -172,8 +172,11 @@ def test_a_hop_that_a_reload_removed(far_host: FarHost, certified: Certified) ->
 
 def test_many_links_at_once(far_host: FarHost, certified: Certified) -> None:
     count = 200
-    gateway = {"max_requests_per_second": 1000, "max_handshakes": 4 * MOST_CONNECTING}
-    with hop_to(far_host, certified, gateway=gateway) as ends, ExitStack() as stack:
+    patient = {"request_timeout": "60s", "dial_timeout": "60s"}
+    gateway = {"max_requests_per_second": 1000, "max_handshakes": 4 * MOST_CONNECTING, **patient}
+    hop = {"connect_timeout": "60s"}
+    relay = {"setup_timeout": "60s"}
+    with hop_to(far_host, certified, gateway=gateway, hop=hop, relay=relay) as ends, ExitStack() as stack:
         nears = [stack.enter_context(dialling(far_host)) for _ in range(count)]
         for near in nears:
             near.say(NAME)

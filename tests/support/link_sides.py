@@ -29,7 +29,7 @@ from epmdless.wire.handshake import (
     encode,
 )
 
-DEADLINE: Final = 10.0
+DEADLINE: Final = 30.0
 """Seconds after which a side gives up what it waits for."""
 
 STAND_IN: Final = "127.0.1.2"

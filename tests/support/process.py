@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.support.deadline import DeadlineError, eventually
+from tests.support.deadline import eventually
 
 
 class Program:
@@ -94,8 +94,8 @@ class Program:
         if not self.ended:
             self.signal(signal.SIGTERM)
             try:
-                self.wait(grace)
-            except DeadlineError:
+                self.process.wait(grace)
+            except subprocess.TimeoutExpired:
                 self.kill()
         return int(self.process.returncode)
 
