@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import httpx
 import trio
 
 from epmdless.errors import EpmdlessError
 from epmdless.net.http_body import read_body
+
+PAUSES = (0.1, 0.2, 0.4, 0.8)
+"""Seconds before each further question to a service that is busy: those of AWS answer 429 or 5xx when many
+ask at once, as at the start of a host full of tasks."""
 
 
 class MetadataError(EpmdlessError):
@@ -26,6 +30,10 @@ class MetadataError(EpmdlessError):
         super().__init__(f"{reason}: {detail}")
 
 
+class _BusyError(MetadataError):
+    """A service that may answer when it is asked again."""
+
+
 class Service:
     """A metadata service, for as long as the context of :func:`asking` lasts.
 
@@ -37,12 +45,19 @@ class Service:
         self._client = client
 
     async def ask(self, method: str, url: str, headers: Mapping[str, str], most: int) -> bytes:
-        """The body of an answer of status 200.
+        """The body of an answer of status 200; a service that is busy is asked again.
 
         :param url: a path below the base, or a whole URL.
         :param most: bytes that the body may have.
         :raises MetadataError: there is no such answer.
         """
+        for pause in PAUSES:
+            with suppress(_BusyError):
+                return await self._ask_once(method, url, headers, most)
+            await trio.sleep(pause)
+        return await self._ask_once(method, url, headers, most)
+
+    async def _ask_once(self, method: str, url: str, headers: Mapping[str, str], most: int) -> bytes:
         content = bytearray()
 
         def take(data: bytes) -> None:
@@ -55,18 +70,19 @@ class Service:
         response = await self._client.send(request, stream=True)
         try:
             if response.status_code != httpx.codes.OK:
-                reason = _reason_of(response.status_code)
-                raise MetadataError(reason, f"{self.name} answered {response.status_code}")
+                raise _error(response.status_code, f"{self.name} answered {response.status_code}")
             await read_body(response, take)
         finally:
             await response.aclose()
         return bytes(content)
 
 
-def _reason_of(status: int) -> str:
-    if status in (401, 403):
-        return "denied"
-    return "absent" if status == httpx.codes.NOT_FOUND else "failed"
+def _error(status: int, detail: str) -> MetadataError:
+    if status == httpx.codes.TOO_MANY_REQUESTS or httpx.codes.is_server_error(status):
+        return _BusyError("failed", detail)
+    if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+        return MetadataError("denied", detail)
+    return MetadataError("absent" if status == httpx.codes.NOT_FOUND else "failed", detail)
 
 
 @asynccontextmanager

@@ -10,6 +10,7 @@ from trio.testing import MockClock
 from epmdless.platforms import ec2, imds
 from epmdless.platforms.facts import Facts, PlatformError
 from epmdless.platforms.imds import ENDPOINT_VARIABLE, SERVICE
+from epmdless.platforms.metadata import PAUSES
 from tests.platforms.services import MISBEHAVING, failure, service
 from tests.support.ports import closed_port
 from tests.support.scripted_http import Answer, Asked, Reply
@@ -98,3 +99,18 @@ async def test_where_there_is_no_service() -> None:
         await ec2.facts({ENDPOINT_VARIABLE: f"http://127.0.0.1:{port}"})
     said = str(caught.value)
     assert said == f"no instance metadata service (is this an EC2 instance?); {ec2.TROUBLE}"
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+async def test_a_service_that_is_busy_is_asked_again(clock: MockClock, status: int) -> None:
+    busy = [status] * len(PAUSES)
+
+    async def answer(asked: Asked, reply: Reply) -> None:
+        if asked.path.endswith("/local-ipv4") and busy:
+            await reply.whole(busy.pop())
+        else:
+            await instance(ITEMS)(asked, reply)
+
+    async with service(answer, ENDPOINT_VARIABLE) as (server, environ):
+        assert (await ec2.facts(environ)).address == ITEMS["local-ipv4"]
+        assert sum(asked.path.endswith("/local-ipv4") for asked in server.asked) == len(PAUSES) + 1

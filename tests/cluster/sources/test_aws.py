@@ -205,8 +205,12 @@ async def test_nobody_is_unreachable() -> None:
 @pytest.mark.parametrize("answer", [silence, drip])
 async def test_whoever_is_slow_is_given_up_and_nothing_else_waits(answer: Answer) -> None:
     async with serving(answer) as server:
-        assert (await failure(make(server, TIMEOUT))).reason == "timeout"
-        assert len(server.asked) >= 1, "the server, which shares the event loop, went on"
+        source = make(server, TIMEOUT)
+        for _ in range(100):  # on a busy machine the SDK alone takes the time of the first ones
+            assert (await failure(source)).reason == "timeout"
+            if server.asked:
+                return
+    raise AssertionError("the server, which shares the event loop, did not go on")
 
 
 async def test_however_often_is_asked_in_vain_few_threads_wait() -> None:
