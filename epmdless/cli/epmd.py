@@ -295,7 +295,8 @@ def _detached(
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload
         if os.fork() == 0:
             os.chdir("/")
-            _close_all_but([writer, *(listener.fileno() for listener in listeners)])
+            # What the caller left open: a lock, or a pipe whose reader waits for its end.
+            stdio.close_others({writer, *(listener.fileno() for listener in listeners)})
             status = serve(lambda: _let_go(writer))
     except (EpmdlessError, OSError) as error:
         stdio.complain(f"epmd: {error}\n")
@@ -304,15 +305,6 @@ def _detached(
         raise
     finally:
         os._exit(status)
-
-
-def _close_all_but(kept: Sequence[int]) -> None:
-    """Let go of what the caller left open: a lock, or a pipe whose reader waits for its end."""
-    first = 3
-    for descriptor in sorted(kept):
-        os.closerange(first, descriptor)
-        first = descriptor + 1
-    os.closerange(first, os.sysconf("SC_OPEN_MAX"))
 
 
 def _let_go(writer: int) -> None:

@@ -1,11 +1,15 @@
-"""Standard descriptors as a program must be able to count on them. Standard library only."""
+"""Standard descriptors as a program must be able to count on them, and all others. Standard library only."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import sys
+from collections.abc import Container
 from typing import TextIO
+
+MOST_WITHOUT_PROC = 4096
+"""Descriptors that are closed unseen, on a system without /proc."""
 
 
 def hold_standard_descriptors() -> None:
@@ -19,6 +23,22 @@ def hold_standard_descriptors() -> None:
     os.close(descriptor)
     sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
     sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
+
+
+def close_others(kept: Container[int] = ()) -> None:
+    """Close all but the standard descriptors and those to be kept.
+
+    One by one: containers often allow a billion of them, and not every build of the interpreter can close
+    a range at once.
+    """
+    try:
+        names = os.listdir("/proc/self/fd")  # noqa: PTH208 - pathlib is a megabyte
+    except OSError:
+        names = list(map(str, range(MOST_WITHOUT_PROC)))
+    for descriptor in map(int, names):
+        if descriptor > 2 and descriptor not in kept:
+            with contextlib.suppress(OSError):  # the one that listed them
+                os.close(descriptor)
 
 
 def complain(text: str) -> None:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
+from epmdless.net import stdio
 from epmdless.supervisor import signals
 from epmdless.supervisor.signals import Inherited
 from epmdless.supervisor.terminal import Terminal
@@ -36,7 +37,7 @@ def start_ours(words: Sequence[str], environ: Mapping[bytes, bytes], stdout: int
         os.dup2(null, 0)
         if stdout != 1:
             os.dup2(stdout, 1)
-        _close_all_others()
+        stdio.close_others()
         signals.give_defaults()
         return _execute(words, environ)
 
@@ -78,24 +79,6 @@ def start_command(
         return _execute(words, environ)
 
     return _fork(become)
-
-
-MOST_WITHOUT_PROC = 4096
-"""Descriptors that are closed unseen, on a system without /proc."""
-
-
-def _close_all_others() -> None:
-    """Close all but the standard descriptors; one by one, since containers often allow a billion of them,
-    and not every build of the interpreter can close a range at once."""
-    try:
-        names = os.listdir("/proc/self/fd")  # noqa: PTH208 - pathlib is a megabyte
-    except OSError:
-        os.closerange(3, MOST_WITHOUT_PROC)
-        return
-    for descriptor in map(int, names):
-        if descriptor > 2:
-            with contextlib.suppress(OSError):  # the one that listed them
-                os.close(descriptor)
 
 
 def _fork(become: Callable[[], int]) -> int:
