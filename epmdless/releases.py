@@ -195,12 +195,10 @@ def is_host_part(text: str) -> bool:
     """Whether nodes with long names can have it after the ``@``: an address, or a domain name with a dot."""
     if "%" in text:
         return False  # an address that means something on one host alone
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        is_number = text.rpartition(".")[2].isdigit()
-        return len(text) <= 253 and not is_number and _DOMAIN.fullmatch(text) is not None
-    return True
+    if _is_address(text):
+        return True
+    is_number = text.rpartition(".")[2].isdigit()
+    return len(text) <= 253 and not is_number and _DOMAIN.fullmatch(text) is not None
 
 
 def _flags(node: str, port: int, wanted: Wanted, environ: Mapping[str, str], rest: str) -> str:
@@ -211,13 +209,27 @@ def _flags(node: str, port: int, wanted: Wanted, environ: Mapping[str, str], res
     words = ["-start_epmd false"]
     others = (environ.get(name, "") for name in ("ERL_FLAGS", "ERL_ZFLAGS", "ELIXIR_ERL_OPTIONS"))
     given = "\n".join((rest, *others, _COMMENT.sub("", wanted.vm_args)))
-    if ":" in node and not _PROTOCOL.search(given):
+    if _is_reached_by_ipv6(node.partition("@")[2], wanted.address) and not _PROTOCOL.search(given):
         words.append("-proto_dist inet6_tcp")
     if not is_helper(environ):
         if wanted.set_name:
             words.append(f"-name {node}")
         words.append(f"-kernel inet_dist_listen_min {port} inet_dist_listen_max {port}")
     return " ".join(words)
+
+
+def _is_reached_by_ipv6(host: str, address: str) -> bool:
+    """Whether others dial an IPv6 address: the host part, or where it is a name, what that stands for. A node
+    listens on one version of IP alone."""
+    return ":" in host or (":" in address and not _is_address(host))
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def export_lines(plan: Plan) -> str:

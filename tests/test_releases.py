@@ -164,6 +164,15 @@ def test_ipv6_needs_its_own_protocol() -> None:
     assert plan(host="fd00::7").variables["ERL_AFLAGS"] == FLAGS_6
 
 
+def test_a_node_with_an_ipv6_address_needs_it_under_a_domain_name_too() -> None:
+    """Without it, it would listen on IPv4 alone, where nobody can reach it (a pod behind a gateway, say)."""
+    named = Wanted("shop", None, "shop-0.shop-nodes.prod.svc.cluster.local", "fd00::7")
+    assert make_plan(SUFFIX, named, {}).flags == FLAGS_6
+    assert make_plan(SUFFIX, named, {"RELEASE_NODE": "shop-9001@b1.internal"}).flags == FLAGS_6
+    assert make_plan(SUFFIX, named, {"RELEASE_NODE": "shop-9001@10.0.0.7"}).flags == FLAGS
+    assert make_plan(SUFFIX, named, {"ERL_FLAGS": "-proto_dist inet6_tls"}).flags == FLAGS
+
+
 @pytest.mark.parametrize("variable", ["ERL_AFLAGS", "ERL_FLAGS", "ERL_ZFLAGS", "ELIXIR_ERL_OPTIONS"])
 def test_a_protocol_that_the_operator_chose_is_not_given_twice(variable: str) -> None:
     """OTP 25 takes neither of two, and speaks plain TCP over IPv4."""
