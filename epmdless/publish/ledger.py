@@ -7,7 +7,7 @@ not put in again. Both kinds of change may be made twice without harm (RFC 2136 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from epmdless.resolve.dns_records import Record
 from epmdless.resolve.dns_update import Update
@@ -72,6 +72,20 @@ class Ledger:
                 changes.setdefault(node, ([], []))[1].append(record)
         return _packed(changes.values())
 
+    def halves(self, update: Update, wanted: Mapping[Record, str]) -> tuple[Update, ...]:
+        """The same changes in two updates, each node's together; none for the changes of one node.
+
+        :param update: one of `updates`, which is not done.
+        """
+        changes: dict[str, tuple[list[Record], list[Record]]] = {}
+        for record in update.delete:
+            changes.setdefault(self._possible[record], ([], []))[0].append(record)
+        for record in update.add:
+            changes.setdefault(wanted[record], ([], []))[1].append(record)
+        nodes = list(changes.values())
+        middle = len(nodes) // 2
+        return tuple(map(_joined, (nodes[:middle], nodes[middle:]))) if middle else ()
+
     def sending(self, update: Update, wanted: Mapping[Record, str]) -> None:
         """It is on its way: what becomes of it is not known."""
         self._certain.difference_update(update.delete)
@@ -90,6 +104,13 @@ class Ledger:
             for record in [record for record in self._possible if record not in wanted][:surplus]:
                 del self._possible[record]
                 self._certain.discard(record)
+
+
+def _joined(changes: Sequence[tuple[list[Record], list[Record]]]) -> Update:
+    return Update(
+        [record for removed, _ in changes for record in removed],
+        [record for _, added in changes for record in added],
+    )
 
 
 def _packed(changes: Iterable[tuple[list[Record], list[Record]]]) -> Iterator[Update]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -22,6 +23,14 @@ from epmdless.resolve.dns_update import MAX_MESSAGE, Connect, Update, UpdateErro
 
 MAX_SWEPT = 20
 """Nodes that one update takes out: their records and all leases of the zone are to fit a message."""
+
+OF_ITS_CONTENT = frozenset({"failed", "refused"})
+"""Reasons that may lie in one record of many: BIND says SERVFAIL where a set of records is full, and REFUSED
+for a name that its policy does not allow."""
+
+MAX_REFUSED = 10
+"""Updates that are refused in a row until the reason is not one node of many: halving those of one update
+finds that one in 9 at most."""
 
 HEAD_BYTES = 1024
 """Of a message besides its records: the zone's name, and more than any key's signature has."""
@@ -101,14 +110,34 @@ class Zone:
     async def bring(self, wanted: Mapping[Record, str]) -> None:
         """Have the zone hold all these, and nothing else that is ours.
 
+        What the server does not take of one node, since the zone is full, or its policy does not allow the
+        name, is no harm to the others: an update that it refuses is made again in halves.
+
         :param wanted: records, and the nodes that they belong to.
         :raises UpdateError: part of it is not done, or may not be.
         """
-        for update in self.ledger.updates(wanted):
+        waiting = deque(self.ledger.updates(wanted))
+        refusal: UpdateError | None = None
+        in_a_row, until = 0, float("inf")
+        while waiting:
+            update = waiting.popleft()
             self.ledger.sending(update, wanted)
-            await self._update(update)
-            self.ledger.done(update)
+            try:
+                await self._update(update)
+            except UpdateError as error:
+                in_a_row += 1
+                until = min(until, trio.current_time() + self.prepared.timeout)
+                is_over = in_a_row == MAX_REFUSED or trio.current_time() > until
+                if error.reason not in OF_ITS_CONTENT or is_over:
+                    raise
+                refusal = refusal or error
+                waiting.extendleft(reversed(self.ledger.halves(update, wanted)))
+            else:
+                in_a_row = 0
+                self.ledger.done(update)
             await trio.lowlevel.checkpoint()
+        if refusal is not None:
+            raise refusal
 
     async def look(self) -> Sequence[Found]:
         """Read all leases in the zone; raises UpdateError."""

@@ -57,6 +57,23 @@ def refuse(code: str) -> Behaviour:
     return behave
 
 
+def full_at(most: int) -> Behaviour:
+    """Hold so many TXT records of a name, and of an update that brings more carry nothing out: BIND's
+    max-records-per-type."""
+
+    def behave(server: "FakeServer", message: dns.message.Message) -> bytes:
+        before = {key: set(found) for key, found in server.records.items()}
+        answer = ok(server, message)
+        if all(
+            len(found) <= most for (_, kind), found in server.records.items() if kind == dns.rdatatype.TXT
+        ):
+            return answer
+        server.records = before
+        return refuse("SERVFAIL")(server, message) or b""
+
+    return behave
+
+
 def cut_before(_server: "FakeServer", _message: dns.message.Message) -> bytes:
     """Do nothing, and cut the connection."""
     raise CutError

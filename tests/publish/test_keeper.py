@@ -11,7 +11,8 @@ from epmdless import metrics
 from epmdless.publish import keeper as keeping_zone
 from epmdless.publish.keeper import LOOK_SECONDS, WITHDRAW_SECONDS
 from epmdless.publish.lease import SKEW
-from epmdless.publish.zone import Zone
+from epmdless.publish.zone import MAX_REFUSED, Zone
+from epmdless.rules import Glob
 from tests.publish import fake_server
 from tests.publish.fake_server import FakeServer
 from tests.publish.keeping import BEGINNING, LEASE, Clockwork, Host, prepared, world
@@ -209,6 +210,57 @@ async def test_changes_do_not_hurry_what_fails(autojump_clock: MockClock) -> Non
             host.register(f"shop-{port}", port)
             await trio.sleep(1)
         assert len(server.messages) - before <= 2
+
+
+async def test_in_a_zone_that_is_full_nobody_who_is_there_loses_a_lease(autojump_clock: MockClock) -> None:
+    async with world() as (nursery, server):
+        server.then(fake_server.full_at(100))
+        host = Host(nursery, server)
+        numbers = [host.register(f"shop-{port}", port) for port in range(9001, 9101)]
+        await host.start(prepared())
+        host.register("stock-9501", 9501)
+        host.register("stock-9502", 9502)
+        await trio.sleep(10 * LEASE)
+        texts = server.shown("_epmdless._tcp", "TXT")
+        assert len(texts) == 100
+        assert all(int(text.split("until=")[1].split('"')[0]) > host.clock() for text in texts)
+        assert sum(node["published"] for node in host.view["nodes"]) == 100
+        assert (host.view["state"], host.view["reason"]) == ("failing", "failed")
+        host.leave(numbers[0])
+        host.leave(numbers[50])
+        await trio.sleep(LEASE / 3)
+        assert len(server.shown("_stock-9502._tcp", "SRV")) == 1
+        assert host.view["state"] == "published"
+
+
+async def test_a_name_that_may_not_be_written_keeps_no_other_one_out(autojump_clock: MockClock) -> None:
+    def allow(server: FakeServer, message: dns.message.Message) -> bytes | None:
+        is_forbidden = "_stock-" in message.to_text()
+        return (fake_server.refuse("REFUSED") if is_forbidden else fake_server.ok)(server, message)
+
+    async with world() as (nursery, server):
+        server.then(allow)
+        host = Host(nursery, server)
+        for port in range(9001, 9041):
+            host.register(f"shop-{port}", port)
+            host.register(f"stock-{port}", port)
+            host.register(f"app-{port}", port)
+        await host.start(prepared(nodes=(Glob("shop-*"), Glob("app-*"), Glob("stock-9020"))))
+        assert len(server.shown("_epmdless._tcp", "TXT")) == 80
+        assert (host.view["state"], host.view["reason"]) == ("failing", "refused")
+
+
+@pytest.mark.parametrize("code", ["SERVFAIL", "REFUSED"])
+async def test_a_server_that_refuses_everything_is_not_told_every_node(
+    autojump_clock: MockClock, code: str
+) -> None:
+    async with world() as (nursery, server):
+        server.then(fake_server.refuse(code))
+        host = Host(nursery, server)
+        for port in range(9001, 9401):
+            host.register(f"shop-{port}", port)
+        await host.start(prepared())
+        assert len(server.updates) == MAX_REFUSED
 
 
 async def test_an_update_that_came_late_leaves_nothing_behind(autojump_clock: MockClock) -> None:

@@ -119,6 +119,20 @@ def test_updates_have_a_bound_and_nodes_stay_whole() -> None:
     assert len(seen) == 500
 
 
+def test_halves_change_the_same_and_nodes_stay_whole() -> None:
+    ledger, zone = Ledger(), set[Record]()
+    carry_out(ledger, {**of("a", 1), **of("b", 1), **of("c", 1)}, zone)
+    wanted = {**of("b", 2), **of("c", 1), **of("d", 1)}
+    (update,) = ledger.updates(wanted)
+    ledger.sending(update, wanted)
+    first, second = ledger.halves(update, wanted)
+    assert (first.delete, first.add) == (list(of("a", 1)), [])
+    assert (second.delete, second.add) == (list(of("b", 1)), [*of("b", 2), *of("d", 1)])
+    again, alone = ledger.halves(second, wanted)
+    assert (again.delete, again.add) == (list(of("b", 1)), list(of("b", 2)))
+    assert ledger.halves(alone, wanted) == ()
+
+
 def test_an_update_always_fits_a_message() -> None:
     """One node in very many services, each of its TXT records naming all of them."""
     strings = [b"service=" + b"x" * 62] * 64
