@@ -83,6 +83,29 @@ async def test_the_address_of_the_default_route_is_waited_for_and_followed(
         assert server.names == set()
 
 
+async def test_a_reload_keeps_the_address_of_a_route_that_is_away(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own: str | None = "10.0.1.23"
+    monkeypatch.setattr(keeping_zone, "address_of_route", lambda: own)
+    async with world() as (nursery, server):
+        host = Host(nursery, server)
+        host.register("shop-9001", 9001)
+        await host.start(prepared(addresses=(), follows_route=True))
+        host.keeper.take_on(prepared(addresses=(), follows_route=True))
+        await settled()
+        assert len(server.updates) == 1  # nothing has changed
+        own = None
+        host.keeper.take_on(prepared(addresses=(), follows_route=True, ttl=20))
+        await settled(2 * LEASE)
+        (text,) = server.shown("_epmdless._tcp", "TXT")
+        assert int(text.split("until=")[1].split('"')[0]) > host.clock()
+        assert server.shown("b1", "A") == {"10.0.1.23"}
+        own = "10.0.1.24"
+        await settled(LEASE / 3)
+        assert server.shown("b1", "A") == {"10.0.1.24"}
+
+
 async def test_changes_of_a_moment_are_one_update(autojump_clock: MockClock) -> None:
     async with world() as (nursery, server):
         host = Host(nursery, server)
