@@ -92,11 +92,12 @@ def _zone_and_servers(
     section = found.publish
     if zone is None and section is None:
         raise ConfigError(source, "publish", "missing: name the zone with --zone, or configure it")
-    if section is not None and not endpoints and zone in (None, section.zone):
-        endpoints = [server.endpoint(DNS_PORT) for server in section.servers]
-    where = (zone or (section.zone if section else "")).lower().removesuffix(".")
+    configured = "" if section is None else section.zone.lower().removesuffix(".")
+    where = configured if zone is None else zone.lower().removesuffix(".")
     if not is_domain(where):
         raise ConfigError("--zone", "", f"{zone!r} is not a domain name")
+    if section is not None and not endpoints and where == configured:
+        endpoints = [server.endpoint(DNS_PORT) for server in section.servers]
     return where, endpoints
 
 

@@ -106,6 +106,9 @@ def test_zone_and_servers_are_the_configurations(server: ScriptedDns, tmp_path: 
     config = tmp_path / "epmdless.toml"
     config.write_text(f'[publish]\nzone = "{ZONE}"\nservers = ["127.0.0.1:{server.port}"]\n')
     assert len(as_json("nodes", "--config", config)["nodes"]) == 2
+    for spelling in (ZONE, f"{ZONE}.", ZONE.upper()):
+        assert len(as_json("nodes", "--config", config, "--zone", spelling)["nodes"]) == 2
+    assert complaint(2, "nodes", "--config", config, "--zone", "") == "--zone: '' is not a domain name"
 
 
 @pytest.mark.parametrize(
