@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import trio
 
-from epmdless.doctor.reaching import Reached, ReachError, close_all, each, reach_all, shown
+from epmdless.doctor.reaching import RESET, Reached, ReachError, close_all, each, reach_all, shown
 from epmdless.doctor.report import LIMITS, Finding
 from epmdless.net.dialing import Address
 
@@ -70,6 +70,7 @@ def _nowhere(reached: Reached, port: int) -> Finding:
                 f"-kernel inet_dist_listen_min {port} inet_dist_listen_max {port} fixes its port"
             ),
             "if it listens on loopback alone, leave inet_dist_use_interface out",
+            RESET.format(port=port),
         ]
         if any(":" in where for where in errors):
             advice.append("a node listens on IPv6 only with -proto_dist inet6_tcp")

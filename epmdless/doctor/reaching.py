@@ -15,6 +15,12 @@ from epmdless.net.dialing import Address, DialError, dial_first
 AFTER_THE_FIRST = 1.0
 """Seconds that the other addresses have once one has answered: what they do is not worth more."""
 
+RESET = (
+    "if something listens on port {port} there, a firewall refuses us by a reset, as those of `epmdless "
+    "render` do: have it let this host in (nft list ruleset)"
+)
+"""It looks like a closed port."""
+
 Trouble = Literal["refused", "filtered", "unreachable", "forbidden", "shortage"]
 
 _TROUBLES: Mapping[int, Trouble] = {

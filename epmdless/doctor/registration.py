@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from epmdless.doctor.asking import Answer, Trouble
 from epmdless.doctor.connecting import ONE_ADDRESS
 from epmdless.doctor.promising import Promise, Promised
-from epmdless.doctor.reaching import each, shown
+from epmdless.doctor.reaching import RESET, each, shown
 from epmdless.doctor.report import Finding
 from epmdless.names import printable
 from epmdless.net.dialing import Address
@@ -151,6 +151,7 @@ def _remedies(worst: Answer, port: int, alive: str) -> list[str]:
                     "it listens on this address (ERL_EPMD_ADDRESS, epmd.listen)"
                 ),
                 f"if EPMD has another port than {port}: --epmd-port, or ERL_EPMD_PORT",
+                RESET.format(port=port),
             ]
     return [
         f"let TCP port {port} through to {shown(worst.address)}: security group, firewall, network policy",

@@ -81,6 +81,7 @@ def test_a_chain_that_fails_is_told() -> None:
     ("trouble", "advice"),
     [
         ("refused", "start an EPMD server there"),
+        ("refused", "a firewall refuses us by a reset"),
         ("missing", "-dist_listen false"),
         ("filtered", "let TCP port 4369 through to 10.0.0.1"),
         ("unreachable", "let TCP port 4369 through to 10.0.0.1"),

@@ -214,6 +214,7 @@ async def test_a_closed_port(world: World) -> None:
         world.register("app", port)
         walked = await world.walk()
     ends_at(walked, "tcp")
+    assert "let this host in (nft list ruleset)" in walked.advice
     assert walked.said("tcp") == f"port {port} at {HOST}: refused: nobody listens there"
 
 
