@@ -257,7 +257,7 @@ def _relays(given: Mapping[str, Any]) -> Sequence[Network]:
     from epmdless.render import values
 
     if given["relay"]:
-        return values.networks("--from", given["near"])
+        return values.relays(given["near"])
     if given["near"]:
         raise ConfigError("--from", "", "has no meaning without --relay")
     return []

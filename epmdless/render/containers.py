@@ -36,8 +36,8 @@ def compose_relay(node: Node, image: str, release: str, replicas: int) -> str:
 def kubernetes(node: Node, image: str, release: str, replicas: int, relays: Sequence[Network] = ()) -> str:
     """A manifest for Kubernetes; the arguments are checked ones of ``values``.
 
-    :param relays: whose hosts may use the gateway; empty: there is none, and nodes are named by address.
-        Behind a gateway they are named by host: routes to them must last longer than a pod.
+    :param relays: whose hosts may use the gateway, in IPv4; empty: there is none, and nodes are named by
+        address. Behind a gateway they are named by host: routes to them must last longer than a pod.
     """
     values = _common(node, image, release, replicas) | {"other_ports": _all_ports_but(EPMD_PORT, node.port)}
     if not relays:

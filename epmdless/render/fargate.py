@@ -17,7 +17,7 @@ class Stack:
 
     :ivar image: None: said when the stack is made.
     :ivar zone: the private DNS namespace of Cloud Map.
-    :ivar relays: whose hosts may use the gateway; empty: there is none.
+    :ivar relays: whose hosts may use the gateway, in IPv4; empty: there is none.
     :ivar subnets: where the tasks are, to which the gateway leads.
     """
 
@@ -56,7 +56,7 @@ def cdk(stack: Stack) -> str:
     if not stack.relays:
         empty = ("more_context", "gateway_constants", "gateway_property", "gateway_argument", "gateway")
         return fill("fargate-cdk.ts", values | dict.fromkeys(empty, ""))
-    peers = ", ".join(f'ec2.Peer.ipv{each.version}("{each}")' for each in stack.relays)
+    peers = ", ".join(f'ec2.Peer.ipv4("{each}")' for each in stack.relays)
     own: Values = {
         "more_context": " -c gatewayTls=arn:…",
         "gateway_constants": fill("fargate-cdk-gateway-constants.ts", _gateway(stack)),
@@ -96,8 +96,7 @@ def _gateway(stack: Stack) -> Values:
 
 def _ingress(network: Network) -> str:
     """A security group's entry that opens the gateway's port to a network."""
-    key = "CidrIp" if network.version == 4 else "CidrIpv6"
-    return f'- {{IpProtocol: tcp, FromPort: {GATEWAY_PORT}, ToPort: {GATEWAY_PORT}, {key}: "{network}"}}'
+    return f'- {{IpProtocol: tcp, FromPort: {GATEWAY_PORT}, ToPort: {GATEWAY_PORT}, CidrIp: "{network}"}}'
 
 
 def _commented(text: str, comment: str) -> str:

@@ -172,6 +172,15 @@ def networks(option: str, texts: Sequence[str]) -> list[Network]:
     return found
 
 
+def relays(texts: Sequence[str]) -> list[Network]:
+    """Check ``--from`` of a gateway: as `networks`, and all of IPv4, where it listens and is found."""
+    found = networks("--from", texts)
+    for each in found:
+        if each.version != 4:
+            raise ConfigError("--from", "", f"{each}: the gateway listens on IPv4 alone")
+    return found
+
+
 def _network(option: str, text: str) -> Network:
     try:
         found = ipaddress.ip_network(text)

@@ -94,6 +94,10 @@ def test_help_says_what_each_file_is() -> None:
         (("kubernetes", *NODE, "--release", "../sh"), "--release: '../sh' is not"),
         (("kubernetes", *NODE, "--relay"), "--from: give 1 to 64 networks"),
         (("kubernetes", *NODE, "--from", "10.0.0.0/8"), "--from: has no meaning without --relay"),
+        (
+            ("kubernetes", *NODE, "--relay", "--from", "fd00::/64"),
+            "--from: fd00::/64: the gateway listens on",
+        ),
         (("fargate-cdk", *NODE, "--zone", "a b"), "--zone: 'a b' is not a domain name"),
         (("fargate-cdk", *NODE, "--subnet", "10.0.0.0/8"), "--subnet: has no meaning without --relay"),
         (("fargate-cdk", *NODE, "--relay", "--from", "10.0.9.0/24"), "--subnet: give 1 to 64 networks"),

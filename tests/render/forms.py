@@ -12,6 +12,7 @@ from epmdless.render import containers, fargate, hosts, values
 from epmdless.render.values import FarHost, Node
 
 NEAR = values.networks("--from", ["10.0.1.0/24", "fd00:1::/64"])
+RELAYS = values.relays(["10.0.1.0/24", "10.9.0.0/24"])
 SUBNETS = values.networks("--subnet", ["10.0.2.0/24", "10.0.3.0/24"])
 FAR = [
     FarHost("b1.az-b.internal", "10.0.1.11", "10.0.2.7"),
@@ -31,13 +32,13 @@ def _container(form: Callable[..., str], **more: Any) -> Callable[[Node], str]:
 
 FORMS: Mapping[str, Callable[[Node], str]] = {
     "fargate-cdk": lambda node: fargate.cdk(_stack(node)),
-    "fargate-cdk --relay": lambda node: fargate.cdk(_stack(node, relays=NEAR, subnets=SUBNETS)),
+    "fargate-cdk --relay": lambda node: fargate.cdk(_stack(node, relays=RELAYS, subnets=SUBNETS)),
     "fargate-cloudformation": lambda node: fargate.cloudformation(_stack(node)),
     "fargate-cloudformation --relay": lambda node: fargate.cloudformation(
-        _stack(node, relays=NEAR, subnets=SUBNETS)
+        _stack(node, relays=RELAYS, subnets=SUBNETS)
     ),
     "kubernetes": _container(containers.kubernetes),
-    "kubernetes --relay": _container(containers.kubernetes, relays=NEAR),
+    "kubernetes --relay": _container(containers.kubernetes, relays=RELAYS),
     "compose": _container(containers.compose),
     "compose --relay": _container(containers.compose_relay),
     "systemd": lambda node: hosts.systemd(node, node.app, "shop.internal"),

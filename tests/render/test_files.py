@@ -310,7 +310,7 @@ def test_relays_alone_reach_the_gateway_of_a_stack() -> None:
     ingress = template["Resources"]["GatewayGroup"]["Properties"]["SecurityGroupIngress"]
     assert ingress == [
         {"IpProtocol": "tcp", "FromPort": 4370, "ToPort": 4370, "CidrIp": "10.0.1.0/24"},
-        {"IpProtocol": "tcp", "FromPort": 4370, "ToPort": 4370, "CidrIpv6": "fd00:1::/64"},
+        {"IpProtocol": "tcp", "FromPort": 4370, "ToPort": 4370, "CidrIp": "10.9.0.0/24"},
     ]
 
 
@@ -318,10 +318,10 @@ def test_relays_alone_reach_the_gateway_of_a_manifest() -> None:
     manifest = documents(FORMS["kubernetes --relay"](SHOP))
     by_kind = {(each["kind"], each["metadata"]["name"]): each["spec"] for each in manifest if "spec" in each}
     service, policy = by_kind["Service", "shop-gateway"], by_kind["NetworkPolicy", "shop-gateway"]
-    assert service["loadBalancerSourceRanges"] == ["10.0.1.0/24", "fd00:1::/64"]
+    assert service["loadBalancerSourceRanges"] == ["10.0.1.0/24", "10.9.0.0/24"]
     assert [each["port"] for each in service["ports"]] == [4370]
     entry = policy["ingress"][0]
-    assert [each["ipBlock"]["cidr"] for each in entry["from"]] == ["10.0.1.0/24", "fd00:1::/64"]
+    assert [each["ipBlock"]["cidr"] for each in entry["from"]] == ["10.0.1.0/24", "10.9.0.0/24"]
     assert [each["port"] for each in entry["ports"]] == [4370]
     nodes = by_kind["NetworkPolicy", "shop-nodes"]["ingress"][0]
     allowed = [each["podSelector"]["matchLabels"]["app.kubernetes.io/name"] for each in nodes["from"]]
