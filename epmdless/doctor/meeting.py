@@ -187,6 +187,7 @@ def _failed(error: NodeError | OSError, first: bytes, framing: Framing) -> Findi
             "see what listens on the port there; a node ends it so if it stops, or if EPMD is wrong on "
             "whether it is older than OTP 23"
         ),
+        "a relay that stands in for the host ends it so if the node is out of its reach: see the relay's log",
     )
     return Finding("failed", said, advice, {"answer": None})
 

@@ -299,6 +299,14 @@ async def test_a_node_that_stops_in_the_handshake(
     assert trio.current_time() - began <= LIMITS["handshake"] + LIMITS["tls"]
 
 
+async def test_a_relay_that_does_not_reach_the_node(world: World) -> None:
+    """It takes the connection and the name, dials, and has nothing to say."""
+    world.node.stops_at, world.node.stops_by = Step.NAME, "close"
+    walked = await world.walk()
+    ends_at(walked, "handshake")
+    assert "see the relay's log" in walked.advice
+
+
 @pytest.mark.parametrize("bytes_", [b"\0\x03sxx", b"\0\0", b"\xff\xff", b"\0\x01N", b"\0\x05sok\n\x1b"])
 async def test_what_no_node_says(bytes_: bytes, world: World) -> None:
     world.node.instead_of[Status] = bytes_
