@@ -73,16 +73,18 @@ def nftables(node: Node, near: Sequence[Network]) -> str:
 
 def nftables_relay(node: Node, near: Sequence[Network], far: Sequence[FarHost]) -> str:
     """Rules for a relay's host."""
+    versions = {each.version for each in near}
+    for each in far:
+        if ipaddress.ip_address(each.stand_in).version not in versions:
+            problem = f"no network of --from is of the IP version of {each.stand_in}: nobody could reach it"
+            raise ConfigError("--far", "", problem)
     accept, ports = [], []
     for version, family in FAMILIES:
         sources = [str(each) for each in near if each.version == version]
         own = [each.stand_in for each in far if ipaddress.ip_address(each.stand_in).version == version]
         if own:
             ports.append(f"{family} daddr {_set(own)} tcp dport 9100-9199 jump near")
-        if sources and own:
             accept.append(f"{family} saddr {_set(sources)} {family} daddr {_set(own)} accept")
-    if not accept:
-        raise ConfigError("--far", "", "no stand-in address is of the IP version of a network of --from")
     rules = {"accept": "\n".join(accept), "stand_in_ports": "\n".join(ports)}
     return fill("nftables-relay.nft", _names(node) | rules)
 

@@ -111,7 +111,11 @@ def test_help_says_what_each_file_is() -> None:
         (("nftables", *NODE, "--from", "10.0.0.0/8", *FAR), "--far: has no meaning without --relay"),
         (
             ("nftables", *NODE, "--relay", "--from", "fd00::/64", *FAR),
-            "--far: no stand-in address is of the IP version",
+            "--far: no network of --from is of the IP version of 10.0.1.11",
+        ),
+        (
+            (*("nftables", *NODE, "--relay", "--from", "10.0.1.0/24", *FAR), "--far", "b2.internal=fd00::12"),
+            "--far: no network of --from is of the IP version of fd00::12",
         ),
         (("inetrc", *NODE), "--far: give 1 to 64 far hosts"),
     ],
