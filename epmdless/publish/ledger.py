@@ -7,7 +7,7 @@ not put in again. Both kinds of change may be made twice without harm (RFC 2136 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 
 from epmdless.resolve.dns_records import Record
 from epmdless.resolve.dns_update import Update
@@ -26,13 +26,21 @@ went could make more; what is forgotten is found in the zone, or swept when its 
 RECORD_BYTES = 12
 """Of a record besides its owner and its data."""
 
+Changes = tuple[list[Record], list[Record]]
+"""Records of one node: what is taken out, and what is put in."""
+
 
 class Ledger:
-    """Records, each with the node that it belongs to."""
+    """Records, each with the node that it belongs to.
+
+    `_held` are nodes of which something was there, `_refusals` how often each was refused alone since.
+    """
 
     def __init__(self) -> None:
         self._possible: dict[Record, str] = {}
         self._certain: set[Record] = set()
+        self._held: set[str] = set()
+        self._refusals: dict[str, int] = {}
 
     def __len__(self) -> int:
         """How many records are there for certain."""
@@ -55,6 +63,7 @@ class Ledger:
         """These may be there, and are ours."""
         for record in records:
             self._possible.setdefault(record, node)
+        self._held.add(node)
 
     def doubt(self) -> None:
         """Nothing is certain: somebody may have taken it out."""
@@ -70,21 +79,34 @@ class Ledger:
         for record, node in wanted.items():
             if record not in self._certain:
                 changes.setdefault(node, ([], []))[1].append(record)
-        return _packed(changes.values())
+        self._held.intersection_update(self._possible.values())
+        self._refusals = {node: times for node, times in self._refusals.items() if node in changes}
+        return _packed(self._in_order(changes))
 
-    def halves(self, update: Update, wanted: Mapping[Record, str]) -> tuple[Update, ...]:
-        """The same changes in two updates, each node's together; none for the changes of one node.
+    def _in_order(self, changes: Mapping[str, Changes]) -> list[Changes]:
+        """Those of nodes that are there already first, whose place in the zone nobody else is to take; those
+        that were refused most often last, so that each has its turn."""
+        order = sorted(changes, key=lambda node: (node not in self._held, self._refusals.get(node, 0)))
+        return [changes[node] for node in order]
 
-        :param update: one of `updates`, which is not done.
+    def refused(self, update: Update, wanted: Mapping[Record, str]) -> Iterator[Update]:
+        """The server does not take it: the same changes in two updates; none for the changes of one node.
+
+        :param update: one of `updates`, or of these.
         """
-        changes: dict[str, tuple[list[Record], list[Record]]] = {}
+        changes: dict[str, Changes] = {}
         for record in update.delete:
             changes.setdefault(self._possible[record], ([], []))[0].append(record)
         for record in update.add:
             changes.setdefault(wanted[record], ([], []))[1].append(record)
-        nodes = list(changes.values())
-        middle = len(nodes) // 2
-        return tuple(map(_joined, (nodes[:middle], nodes[middle:]))) if middle else ()
+        if len(changes) == 1:
+            (node,) = changes
+            self._refusals[node] = self._refusals.get(node, 0) + 1
+            return
+        ordered = self._in_order(changes)
+        middle = len(ordered) // 2
+        for half in (ordered[:middle], ordered[middle:]):
+            yield Update([each for old, _ in half for each in old], [each for _, new in half for each in new])
 
     def sending(self, update: Update, wanted: Mapping[Record, str]) -> None:
         """It is on its way: what becomes of it is not known."""
@@ -97,6 +119,9 @@ class Ledger:
         for record in update.delete:
             self._possible.pop(record, None)
         self._certain.update(update.add)
+        for record in update.add:
+            self._held.add(self._possible[record])
+            self._refusals.pop(self._possible[record], None)
 
     def _forget_some(self, wanted: Mapping[Record, str]) -> None:
         surplus = len(self._possible) - len(wanted) - MAX_KNOWN
@@ -106,14 +131,7 @@ class Ledger:
                 self._certain.discard(record)
 
 
-def _joined(changes: Sequence[tuple[list[Record], list[Record]]]) -> Update:
-    return Update(
-        [record for removed, _ in changes for record in removed],
-        [record for _, added in changes for record in added],
-    )
-
-
-def _packed(changes: Iterable[tuple[list[Record], list[Record]]]) -> Iterator[Update]:
+def _packed(changes: Iterable[Changes]) -> Iterator[Update]:
     """Changes of nodes in as few updates as there may be."""
     delete: list[Record] = []
     add: list[Record] = []

@@ -131,7 +131,7 @@ class Zone:
                 if error.reason not in OF_ITS_CONTENT or is_over:
                     raise
                 refusal = refusal or error
-                waiting.extendleft(reversed(self.ledger.halves(update, wanted)))
+                waiting.extendleft(reversed(list(self.ledger.refused(update, wanted))))
             else:
                 in_a_row = 0
                 self.ledger.done(update)

@@ -12,7 +12,6 @@ from epmdless.publish import keeper as keeping_zone
 from epmdless.publish.keeper import LOOK_SECONDS, WITHDRAW_SECONDS
 from epmdless.publish.lease import SKEW
 from epmdless.publish.zone import MAX_REFUSED, Zone
-from epmdless.rules import Glob
 from tests.publish import fake_server
 from tests.publish.fake_server import FakeServer
 from tests.publish.keeping import BEGINNING, LEASE, Clockwork, Host, prepared, world
@@ -235,28 +234,37 @@ async def test_changes_do_not_hurry_what_fails(autojump_clock: MockClock) -> Non
         assert len(server.messages) - before <= 2
 
 
-async def test_in_a_zone_that_is_full_nobody_who_is_there_loses_a_lease(autojump_clock: MockClock) -> None:
+def live_leases(host: Host, server: FakeServer) -> int:
+    """How many nodes count as being there."""
+    texts = server.shown("_epmdless._tcp", "TXT")
+    return sum(int(text.split("until=")[1].split('"')[0]) > host.clock() for text in texts)
+
+
+@pytest.mark.parametrize("more", [1, 2, 40])
+async def test_in_a_zone_that_is_full_nobody_who_is_there_loses_a_lease(
+    autojump_clock: MockClock, more: int
+) -> None:
     async with world() as (nursery, server):
         server.then(fake_server.full_at(100))
         host = Host(nursery, server)
         numbers = [host.register(f"shop-{port}", port) for port in range(9001, 9101)]
         await host.start(prepared())
-        host.register("stock-9501", 9501)
-        host.register("stock-9502", 9502)
-        await trio.sleep(10 * LEASE)
-        texts = server.shown("_epmdless._tcp", "TXT")
-        assert len(texts) == 100
-        assert all(int(text.split("until=")[1].split('"')[0]) > host.clock() for text in texts)
-        assert sum(node["published"] for node in host.view["nodes"]) == 100
-        assert (host.view["state"], host.view["reason"]) == ("failing", "failed")
-        host.leave(numbers[0])
-        host.leave(numbers[50])
-        await trio.sleep(LEASE / 3)
-        assert len(server.shown("_stock-9502._tcp", "SRV")) == 1
+        for port in range(9501, 9501 + more):
+            host.register(f"stock-{port}", port)
+        for _ in range(20):
+            await trio.sleep(LEASE / 2)
+            assert live_leases(host, server) == 100
+            assert sum(node["published"] for node in host.view["nodes"]) == 100
+            assert (host.view["state"], host.view["reason"]) == ("failing", "failed")
+        for number in numbers[50 : 50 + more]:
+            host.leave(number)
+        await trio.sleep(2 * LEASE)
+        assert live_leases(host, server) == 100
+        assert sum(name.startswith("_stock-") for name in server.names) == more
         assert host.view["state"] == "published"
 
 
-async def test_a_name_that_may_not_be_written_keeps_no_other_one_out(autojump_clock: MockClock) -> None:
+async def test_names_that_may_not_be_written_keep_no_other_one_out(autojump_clock: MockClock) -> None:
     def allow(server: FakeServer, message: dns.message.Message) -> bytes | None:
         is_forbidden = "_stock-" in message.to_text()
         return (fake_server.refuse("REFUSED") if is_forbidden else fake_server.ok)(server, message)
@@ -264,13 +272,20 @@ async def test_a_name_that_may_not_be_written_keeps_no_other_one_out(autojump_cl
     async with world() as (nursery, server):
         server.then(allow)
         host = Host(nursery, server)
-        for port in range(9001, 9041):
-            host.register(f"shop-{port}", port)
+        host.register("shop-9000", 9000)
+        for port in range(9001, 9031):
             host.register(f"stock-{port}", port)
-            host.register(f"app-{port}", port)
-        await host.start(prepared(nodes=(Glob("shop-*"), Glob("app-*"), Glob("stock-9020"))))
-        assert len(server.shown("_epmdless._tcp", "TXT")) == 80
+        for port in range(9101, 9121):
+            host.register(f"shop-{port}", port)
+        await host.start(prepared())
+        await trio.sleep(3 * LEASE)
+        for _ in range(10):
+            assert live_leases(host, server) == 21
+            await trio.sleep(LEASE / 2)
         assert (host.view["state"], host.view["reason"]) == ("failing", "refused")
+        host.register("shop-9131", 9131)
+        await trio.sleep(LEASE / 3)
+        assert live_leases(host, server) == 22
 
 
 @pytest.mark.parametrize("code", ["SERVFAIL", "REFUSED"])

@@ -119,18 +119,21 @@ def test_updates_have_a_bound_and_nodes_stay_whole() -> None:
     assert len(seen) == 500
 
 
-def test_halves_change_the_same_and_nodes_stay_whole() -> None:
+def test_what_is_refused_comes_in_halves_with_those_that_are_there_first() -> None:
     ledger, zone = Ledger(), set[Record]()
     carry_out(ledger, {**of("a", 1), **of("b", 1), **of("c", 1)}, zone)
-    wanted = {**of("b", 2), **of("c", 1), **of("d", 1)}
+    wanted = {**of("d", 1), **of("b", 2), **of("c", 1)}
     (update,) = ledger.updates(wanted)
     ledger.sending(update, wanted)
-    first, second = ledger.halves(update, wanted)
+    first, second = ledger.refused(update, wanted)
     assert (first.delete, first.add) == (list(of("a", 1)), [])
     assert (second.delete, second.add) == (list(of("b", 1)), [*of("b", 2), *of("d", 1)])
-    again, alone = ledger.halves(second, wanted)
+    again, alone = ledger.refused(second, wanted)
     assert (again.delete, again.add) == (list(of("b", 1)), list(of("b", 2)))
-    assert ledger.halves(alone, wanted) == ()
+    assert list(ledger.refused(alone, wanted)) == []
+    wanted |= of("e", 1)
+    (update,) = ledger.updates(wanted)
+    assert list(update.add) == [*of("b", 2), *of("e", 1), *of("d", 1)]
 
 
 def test_an_update_always_fits_a_message() -> None:
