@@ -157,6 +157,16 @@ def test_a_host_whose_network_is_late_has_its_node_all_the_same() -> None:
     assert "Requires=" not in unit
 
 
+@pytest.mark.parametrize(("name", "drop_in"), [("systemd", "shop"), ("systemd --relay", "relay")])
+def test_a_host_whose_network_is_late_has_its_epmd_server_all_the_same(name: str, drop_in: str) -> None:
+    """It ends with 2 where no DNS server is named yet, or a stand-in address is missing, for which the unit
+    alone gives up."""
+    folder = "/etc/systemd/system/epmdless.service.d"
+    lines = files_of_script(FORMS[name](SHOP))[f"{folder}/{drop_in}.conf"].splitlines()
+    assert "RestartPreventExitStatus=" in lines
+    assert "RestartSec=1s" in lines
+
+
 @pytest.mark.parametrize("name", ["kubernetes", "kubernetes --relay"])
 def test_kubernetes_names_fit_together(name: str) -> None:
     manifest = documents(FORMS[name](SHOP))

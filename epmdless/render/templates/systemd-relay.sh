@@ -19,13 +19,16 @@ END
 
 cat >/etc/systemd/system/epmdless.service.d/relay.conf <<'END'
 [Unit]
-# A stand-in address that is not there yet would be a mistake.
 Wants=network-online.target
 After=network-online.target
 
 [Service]
 # A user that can own the key.
 User=epmdless
+# At boot a stand-in address may be late (a secondary one on EC2): what passes for a mistake in the configuration is
+# tried again, too.
+RestartPreventExitStatus=
+RestartSec=1s
 END
 
 systemctl daemon-reload

@@ -35,6 +35,9 @@ cat >/etc/systemd/system/epmdless.service.d/@app@.conf <<'END'
 # A user that can own the cookie, and that sees whose process a node is.
 User=epmdless
 PrivateUsers=no
+# At boot the DNS servers may be late: what passes for a mistake in the configuration is tried again, too.
+RestartPreventExitStatus=
+RestartSec=1s
 END
 
 cat >/etc/systemd/system/@app@.service <<'END'
