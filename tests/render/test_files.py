@@ -324,6 +324,16 @@ def test_relays_alone_reach_the_gateway_of_a_stack() -> None:
     ]
 
 
+@pytest.mark.parametrize("name", ["fargate-cloudformation --relay", "fargate-cdk --relay"])
+def test_a_stack_says_how_its_subnets_lead_to_the_relay(name: str) -> None:
+    """A VPC routes among its subnets by itself, past a relay whose route is a transparent one."""
+    head = FORMS[name](SHOP).partition("Look:")[0]
+    assert (
+        "routes (hidden = true) to 10.0.2.0/24, 10.0.3.0/24, to which the near hosts' route table leads"
+        in head
+    )
+
+
 def test_relays_alone_reach_the_gateway_of_a_manifest() -> None:
     manifest = documents(FORMS["kubernetes --relay"](SHOP))
     by_kind = {(each["kind"], each["metadata"]["name"]): each["spec"] for each in manifest if "spec" in each}
