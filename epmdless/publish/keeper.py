@@ -230,6 +230,8 @@ class ZoneKeeper:
         if zone.prepared.follows_route and (is_refresh or not zone.prepared.terms.addresses):
             await self._follow_route(zone)
         failure = await self._look(zone) if is_refresh else None
+        if is_refresh and "zone_full" in self._choice.left_out.values():  # there may be room now
+            self._choice = await self._choose(self._registry(), zone.prepared.terms)
         self._lease(zone, is_refresh=is_refresh)
         await trio.lowlevel.checkpoint()
         wanted = await self._wanted(zone)
@@ -299,6 +301,7 @@ class ZoneKeeper:
         target = zone.prepared.terms.target
         bearing = [each for each in found if each.lease.target == target and not zone.is_known(each)]
         self._note_twin(target, [each for each in bearing if not self._is_taken(zone, each)])
+        zone.measure()
         self._has_looked = True
         return None
 
@@ -317,16 +320,29 @@ class ZoneKeeper:
             self.log.warning("another host publishes nodes under our target", target=target, node=self._twin)
 
     async def _wanted(self, zone: Zone) -> dict[Record, str]:
+        """All records that are to be there. A node that the zone has no room for is left out; none that is
+        there already."""
         wanted: dict[Record, str] = {}
         self._records = {}
-        for number, (node, lease) in enumerate(self._leases.items(), 1):
+        room = zone.room_for_ours()
+        there_first = sorted(self._leases.items(), key=lambda item: not zone.ledger.is_held(item[0]))
+        for number, (node, lease) in enumerate(there_first, 1):
             records = zone.records(lease)
+            size = zone.size_of_lease(records)
+            if size > room and not zone.ledger.is_held(node):
+                self._leave_out(node, "zone_full")
+                continue
+            room -= size
             self._records[node] = records
             for record in records:
                 wanted.setdefault(record, node)
             if number % WORK_AT_ONCE == 0:
                 await trio.lowlevel.checkpoint()
         return wanted
+
+    def _leave_out(self, node: str, reason: str) -> None:
+        del self._leases[node], self._choice.leases[node]
+        self._choice.left_out[node] = reason
 
     async def _sweep(self, zone: Zone, wanted: Mapping[Record, str]) -> UpdateError | None:
         """Take out what dead hosts left; returns the error by which that failed, as `_look`."""

@@ -55,6 +55,10 @@ class Ledger:
         """Whether nothing can be there because of us."""
         return not self._possible
 
+    def is_held(self, node: str) -> bool:
+        """Whether something of the node was there."""
+        return node in self._held
+
     def is_certain(self, records: Iterable[Record]) -> bool:
         """Whether all these are there."""
         return self._certain.issuperset(records)

@@ -72,6 +72,7 @@ LEFT_OUT = {
     "no_node_name": "its name, with the host part, is none that a node can have",
     "same_name": "DNS does not tell its name from another one's: they differ in case alone",
     "too_many": f"{MAX_NODES} others of this host are published",
+    "zone_full": "the zone holds as many nodes as one answer of DNS can name",
 }
 """Reasons why a node is left out, each with a sentence."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import trio
@@ -34,6 +34,10 @@ finds that one in 9 at most."""
 
 HEAD_BYTES = 1024
 """Of a message besides its records: the zone's name, and more than any key's signature has."""
+
+SPARE_BYTES = 4096
+"""Of an answer with all leases, beyond which no node is added: for those that several hosts add at a time,
+and for what a message that sweeps has besides. A set that no answer holds can be read by nobody."""
 
 LONG_OVER = 2.0 * FUDGE
 """Seconds after its end when a signed lease is over whatever the clocks are: nobody signs updates whose clock
@@ -74,6 +78,7 @@ class Zone:
         self._updater = self._make_updater()
         self._first_seen: dict[bytes, float] = {}
         self._texts: tuple[bytes, ...] = ()
+        self._others_bytes = 0
         self._found: list[Found] = []
 
     @property
@@ -212,6 +217,23 @@ class Zone:
         """Bytes of a message that are left beside all leases of the zone."""
         leases = sum(RECORD_BYTES + len(rdata) for rdata in self._texts)
         return MAX_MESSAGE - HEAD_BYTES - leases
+
+    def measure(self) -> None:
+        """Note how much of what the last look found is others', once it is known what is ours."""
+        others = [Record(self._owner, RecordType.TXT, rdata) for rdata in self._texts]
+        self._others_bytes = sum(RECORD_BYTES + len(each.rdata) for each in others if each not in self.ledger)
+
+    def room_for_ours(self) -> int:
+        """Bytes that our leases may have, beside those of others."""
+        return MAX_MESSAGE - HEAD_BYTES - SPARE_BYTES - self._others_bytes
+
+    def size_of_lease(self, records: Iterable[Record]) -> int:
+        """Bytes by which one of our nodes makes an answer with all leases longer."""
+        return sum(
+            RECORD_BYTES + len(record.rdata)
+            for record in records
+            if record.owner == self._owner and record.rdtype == RecordType.TXT
+        )
 
     def records(self, lease: Lease) -> list[Record]:
         """The records of one of our nodes."""
