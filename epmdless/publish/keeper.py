@@ -22,7 +22,7 @@ from epmdless.net.faults import note_fault
 from epmdless.platforms.default_route import address_of_route
 from epmdless.platforms.facts import PlatformError, checked_address
 from epmdless.publish.former import FormerZones, note_remains
-from epmdless.publish.lease import Lease
+from epmdless.publish.lease import SKEW, Lease
 from epmdless.publish.prepared import Prepared
 from epmdless.publish.progress import Progress
 from epmdless.publish.records import Choice, Terms, choose
@@ -74,6 +74,7 @@ class ZoneKeeper:
         self._turn_scope: trio.CancelScope | None = None
         self._lock = trio.Lock()
         self._is_withdrawing = False
+        self._offset: float | None = None
         self._forget()
 
     def _forget(self) -> None:
@@ -200,6 +201,8 @@ class ZoneKeeper:
         zone, progress = self._zone, self._progress
         if zone is None or self._is_withdrawing:
             return
+        if self._is_clock_set():
+            progress.refresh_at = float("-inf")
         try:
             await self._look_at_registry(zone.prepared.terms)
             if not progress.is_due(trio.current_time(), is_changed=self._is_behind):
@@ -215,6 +218,12 @@ class ZoneKeeper:
             progress.succeeded(trio.current_time(), len(self._choice.leases))
         finally:
             zone.close()
+
+    def _is_clock_set(self) -> bool:
+        """Whether the clock that leases are counted by was set since the last look, or the machine has slept:
+        what was written counts for more or less time than it should."""
+        before, self._offset = self._offset, self._clock() - trio.current_time()
+        return before is not None and abs(self._offset - before) > SKEW
 
     async def _look_at_registry(self, terms: Terms) -> None:
         """See who is registered, if that has changed: it is shown even where nothing can be written."""

@@ -142,6 +142,22 @@ async def test_leases_are_refreshed_three_times_in_their_time(autojump_clock: Mo
         assert server.shown("_epmdless._tcp", "SRV") == {SRV}
 
 
+@pytest.mark.parametrize("seconds", [3600, -3600, 200])
+async def test_a_clock_that_is_set_makes_no_lease_wrong(autojump_clock: MockClock, seconds: float) -> None:
+    """So it is when a machine has slept: its own time stood still."""
+    async with world() as (nursery, server):
+        host = Host(nursery, server)
+        host.register("shop-9001", 9001)
+        await host.start(prepared())
+        await trio.sleep(5)
+        host.skew += seconds
+        host.register("shop-9002", 9002)
+        await settled()
+        untils = [int(t.split("until=")[1].split('"')[0]) for t in server.shown("_epmdless._tcp", "TXT")]
+        assert len(untils) == 2
+        assert all(LEASE - 2 <= until - host.clock() <= LEASE + 1 for until in untils)
+
+
 async def test_what_others_took_out_is_put_in_again(autojump_clock: MockClock) -> None:
     async with world() as (nursery, server):
         host = Host(nursery, server)
