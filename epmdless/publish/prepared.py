@@ -52,7 +52,6 @@ def prepare(section: PublishSection | None, own_host: str, file: str) -> Prepare
     :param file: the configuration's file, for errors.
     :returns: None where there is no section, and so nothing to do.
     :raises ConfigError: the key cannot be read, or no target can be made of what is known.
-    :raises EpmdlessError: no address is given, and there is none yet.
     """
     if section is None:
         return None
