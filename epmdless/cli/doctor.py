@@ -135,10 +135,5 @@ def _walk(plan: Plan, found: Config, watch: Watch = lambda _: None) -> Report:
     from epmdless import log as logs
     from epmdless.doctor.walk import walk
 
-    try:
-        # What a resolver has to complain of is in the report.
-        return trio.run(walk, plan, logs.configure("error", found.log.format), watch)
-    except BaseExceptionGroup as errors:  # Ctrl-C, while a nursery waits
-        from epmdless.net.faults import ended_by
-
-        raise ended_by(errors, KeyboardInterrupt) from None
+    # What a resolver has to complain of is in the report.
+    return trio.run(walk, plan, logs.configure("error", found.log.format), watch)

@@ -130,12 +130,7 @@ def _asked(options: EnvOptions, environ: Mapping[str, str], configured: str | No
             return facts, await full_name(end - trio.current_time())
         return facts, host
 
-    try:
-        return trio.run(ask)
-    except BaseExceptionGroup as errors:  # Ctrl-C, while a nursery waits
-        from epmdless.net.faults import ended_by
-
-        raise ended_by(errors, KeyboardInterrupt) from None
+    return trio.run(ask)
 
 
 def to_json(facts: Facts, plan: Plan) -> dict[str, Any]:

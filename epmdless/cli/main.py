@@ -168,6 +168,9 @@ def main() -> None:
         status = error.exit_code
     except (click.Abort, KeyboardInterrupt):
         pass
+    except BaseExceptionGroup as errors:
+        if errors.split(KeyboardInterrupt)[1] is not None:
+            raise  # more than Ctrl-C while a nursery waits
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else int(end.code is not None)
     except ConfigError as error:

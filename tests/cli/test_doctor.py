@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,12 +18,8 @@ from epmdless.doctor.report import EXIT_STATUS, STEPS, Finding, Report, Step
 from tests.cli.command import as_json, complaint, epmdless
 from tests.support.hops import tables
 from tests.support.ports import closed_port
-from tests.support.process import Program
-from tests.support.tools import PYTHON, clean_env
 
 HOST = "127.0.0.1"
-
-ENDED_WITHIN = 10.0
 
 
 @contextmanager
@@ -97,20 +92,6 @@ def test_the_port_of_the_environment() -> None:
     with saying(b"SSH-2.0-x\r\n") as port:
         found = as_json("doctor", f"app@{HOST}", status=12, ERL_EPMD_PORT=str(port))
     assert found["steps"][2]["answers"][0]["trouble"] == "foreign"
-
-
-@pytest.mark.parametrize("words", [["--json"], []])
-def test_ctrl_c_while_it_waits_is_no_fault_of_ours(words: list[str]) -> None:
-    with socket.create_server((HOST, 0)) as silent:
-        silent.settimeout(ENDED_WITHIN)
-        walk = ("doctor", f"app@{HOST}", "--epmd-port", str(silent.getsockname()[1]), *words)
-        with Program([PYTHON, "-m", "epmdless", *walk], env=clean_env()) as program:
-            accepted, _ = silent.accept()
-            with accepted:
-                accepted.recv(65_536)
-                program.signal(signal.SIGINT)
-                assert program.wait(ENDED_WITHIN) == 1
-            assert (program.stdout.strip(), program.stderr.strip()) == ("", "")
 
 
 def test_half_a_name() -> None:

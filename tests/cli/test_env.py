@@ -12,7 +12,7 @@ import trio
 from click.testing import CliRunner
 
 from epmdless.cli.env import env
-from epmdless.cli.env_options import EnvOptions, planned
+from epmdless.cli.env_options import EnvOptions
 from epmdless.cli.release_files import vm_args
 from tests.cli import within
 from tests.cli.command import as_json, complaint, epmdless, printed
@@ -213,14 +213,3 @@ def test_a_protocol_in_a_releases_arguments_is_not_given_twice(release: Path) ->
     assert "-proto_dist inet6_tcp" in printed(*words, RELEASE_ROOT=str(release))
     (release / "releases" / "0.2.0" / "vm.args").write_text("-proto_dist inet6_tls\n")
     assert "-proto_dist" not in printed(*words, RELEASE_ROOT=str(release))
-
-
-def test_ctrl_c_while_the_platform_is_asked_is_no_fault_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It comes out of a nursery where a connection is under way."""
-
-    async def interrupted(*_: object, **__: object) -> None:
-        raise BaseExceptionGroup("nursery", [KeyboardInterrupt()])
-
-    monkeypatch.setattr("epmdless.platforms.gather.gather", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        planned(EnvOptions(app="shop"), {})
