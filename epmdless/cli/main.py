@@ -176,6 +176,9 @@ def main() -> None:
     except ConfigError as error:
         stdio.complain(f"epmdless: {error}\n")
         status = 2
-    except (EpmdlessError, OSError) as error:
+    except EpmdlessError as error:
         stdio.complain(f"epmdless: {error}\n")
+    except OSError as error:
+        where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        stdio.complain(f"epmdless: {where}{error.strerror or error}\n")
     sys.exit(stdio.flush(status))
