@@ -52,7 +52,11 @@ class Flags(NamedTuple):
 
 
 def main() -> None:
-    """Run the command line and exit with its status."""
+    """Run the command line and exit with its status.
+
+    Ctrl-C ends it as it ends the reference, without a word; a server takes it for an order to stop.
+    """
+    stdio.leave_interrupts_to_the_system()
     stdio.hold_standard_descriptors()
     status = 1
     try:

@@ -1,9 +1,11 @@
-"""Standard descriptors as a program must be able to count on them, and all others. Standard library only."""
+"""Standard descriptors and Ctrl-C as a program must be able to count on them, and all other descriptors.
+Standard library only."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import Container
 from typing import TextIO
@@ -23,6 +25,17 @@ def hold_standard_descriptors() -> None:
     os.close(descriptor)
     sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
     sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
+
+
+def leave_interrupts_to_the_system() -> bool:
+    """Have SIGINT end the process in silence, in place of an exception wherever it happens to be.
+
+    :returns: whether it was an exception before; who started us may have SIGINT ignored, which stays so.
+    """
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        return False
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    return True
 
 
 def close_others(kept: Container[int] = ()) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.deadline import eventually
 from tests.support.hops import hop_text
 from tests.support.process import Program
 from tests.support.tools import PYTHON, clean_env
@@ -48,3 +49,41 @@ def test_a_command_that_waits(command: Command, tmp_path: Path) -> None:
                 program.signal(signal.SIGINT)
                 assert program.wait(ENDED_WITHIN) == 1
             assert (program.stdout.strip(), program.stderr.strip()) == ("", "")
+
+
+def test_what_asks_for_epmds_list_ends_as_epmd_does() -> None:
+    with socket.create_server((HOST, 0)) as silent:
+        silent.settimeout(ENDED_WITHIN)
+        words = ["-port", str(silent.getsockname()[1]), "-names"]
+        with Program([PYTHON, "-m", "epmdless.cli.epmd", *words], env=clean_env()) as program:
+            accepted, _ = silent.accept()
+            with accepted:
+                accepted.settimeout(ENDED_WITHIN)
+                accepted.recv(65_536)
+                program.signal(signal.SIGINT)
+                assert program.wait(ENDED_WITHIN) == -signal.SIGINT
+            assert (program.stdout, program.stderr) == ("", "")
+
+
+SLOW_IMPORT = """
+import pathlib, sys, time
+from epmdless.cli.entry import main
+
+class Slow:
+    def find_spec(self, name, *_):
+        if name == "epmdless.cli.main":
+            pathlib.Path(sys.argv[-1]).touch()
+            time.sleep(60)
+
+sys.meta_path.insert(0, Slow())
+main()
+"""
+
+
+def test_a_program_that_is_still_starting(tmp_path: Path) -> None:
+    importing = tmp_path / "importing"
+    with Program([PYTHON, "-c", SLOW_IMPORT, "serve", importing], env=clean_env()) as program:
+        eventually(importing.exists, within=ENDED_WITHIN, what=program.report)
+        program.signal(signal.SIGINT)
+        assert program.wait(ENDED_WITHIN) == -signal.SIGINT
+        assert (program.stdout, program.stderr) == ("", "")
