@@ -143,6 +143,20 @@ def test_a_daemon_lets_go_of_what_its_caller_left_open(tmp_path: Path) -> None:
         end_daemon(port)
 
 
+def test_a_daemon_finds_the_configuration_where_its_caller_stood(tmp_path: Path) -> None:
+    port = free_port()
+    (tmp_path / "own.toml").write_text(
+        'epmd.relaxed_command_check = true\nresolve = {chain = ["static"], static = {couchdb = 9100}}\n'
+    )
+    argv, env = [*OUR_EPMD, "-port", str(port), "-daemon"], clean_env(EPMDLESS_CONFIG="own.toml")
+    try:
+        with Program(argv, env=env, cwd=tmp_path) as caller:
+            assert caller.wait(20) == 0, caller.report()
+        assert lookup(port, "couchdb") is not None
+    finally:
+        end_daemon(port)
+
+
 @pytest.mark.parametrize("limit", [40, 64, 200])
 def test_few_descriptors_are_shared_out(limit: int) -> None:
     port = free_port()

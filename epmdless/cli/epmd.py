@@ -277,6 +277,8 @@ def _daemonize(serve: Callable[[Callable[[], None]], int], listeners: Sequence[s
     The reference's parent ends before its child listens, so that the next command may find nobody. Until
     the child serves it keeps stderr, to say what is wrong.
     """
+    if named := os.environ.get("EPMDLESS_CONFIG"):  # the child leaves the folder that it may be relative to
+        os.environ["EPMDLESS_CONFIG"] = os.path.abspath(named)  # noqa: PTH100 - pathlib is a megabyte
     reader, writer = os.pipe()
     if os.fork() == 0:
         os.close(reader)
