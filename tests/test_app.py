@@ -16,7 +16,7 @@ from tests.support.epmd_client import Registration, connect, framed, lookup, nam
 from tests.support.ports import closed_port, free_port
 from tests.support.process import Program, run
 from tests.support.scripted_dns import ScriptedDns, silence
-from tests.support.servers import OUR_SERVE, Server, answers, running
+from tests.support.servers import OUR_EPMD, OUR_SERVE, Server, answers, running
 from tests.support.tools import clean_env, require
 
 
@@ -106,6 +106,14 @@ def test_a_bad_file_is_one_clear_error_and_status_2(tmp_path: Path, text: str, s
     assert finished.stderr.count("\n") == 1
     assert finished.stderr.startswith(f"epmdless: {path}: ")
     assert said in finished.stderr
+
+
+def test_to_epmds_command_line_a_bad_file_is_the_same_error_and_epmds_status(tmp_path: Path) -> None:
+    path = write(tmp_path / "bad.toml", "[epmd]\nlissten = []\n")
+    argv = [*OUR_EPMD, "-port", str(free_port()), "-address", "127.0.0.1"]
+    finished = run(argv, env=clean_env(EPMDLESS_CONFIG=str(path)))
+    assert finished.status == 1
+    assert finished.stderr.startswith(f"epmdless: {path}: epmd.lissten: unknown key")
 
 
 @pytest.mark.parametrize(
