@@ -29,7 +29,10 @@ BURST = 200
 STDERR = 2
 
 LONGEST_LINE = select.PIPE_BUF
-"""Bytes; longer lines are cut. A pipe takes that much whole or not at all."""
+"""Bytes; of longer lines the longest fields are cut. A pipe takes that much whole or not at all."""
+
+SHORTEST_CUT = 64
+"""Characters of a field; what is shorter is not what makes a line too long."""
 
 LINES_A_SECOND = 5.0
 """Lines of one kind a second that pass after the burst."""
@@ -94,7 +97,7 @@ def configure(
             structlog.processors.TimeStamper(fmt="iso", utc=not people),
             _in_order,
             *([_escape] if people else []),
-            _renderer(people),
+            _renderer(people) if syslog else _fitting(_renderer(people)),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=_syslog_factory(lost) if syslog else _StderrFactory(lost),
@@ -121,6 +124,34 @@ def _renderer(people: bool) -> structlog.typing.Processor:
     return structlog.processors.JSONRenderer(ensure_ascii=False)
 
 
+def _fitting(render: structlog.typing.Processor) -> structlog.typing.Processor:
+    """A renderer whose lines are not too long, and are still whole: a JSON line that is cut is no JSON."""
+
+    def rendered(logger: Any, method: str, event: MutableMapping[str, Any]) -> Any:
+        line = render(logger, method, {**event})
+        while len(_encoded(line)) >= LONGEST_LINE:
+            longest = max(event, key=lambda key: len(str(event[key])))
+            if len(str(event[longest])) < SHORTEST_CUT:
+                break
+            event = {**event, longest: _halved(event[longest])}
+            line = render(logger, method, {**event})
+        return line
+
+    return rendered
+
+
+def _halved(value: Any) -> Any:
+    """The first half of a list, or of a text; a sign that there was more."""
+    if isinstance(value, list | tuple):
+        return [*value[: (len(value) - 1) // 2], "…"]
+    text = str(value)
+    return text[: len(text) // 2] + "…"
+
+
+def _encoded(line: Any) -> bytes:
+    return str(line).encode(errors="backslashreplace")
+
+
 class _StderrFactory:
     """Makes structlog's innermost logger: it writes to stderr what stderr takes at once.
 
@@ -137,7 +168,7 @@ class _StderrFactory:
         return self
 
     def _write(self, line: str) -> None:
-        data = line.encode(errors="backslashreplace")[: LONGEST_LINE - 1] + b"\n"
+        data = _encoded(line)[: LONGEST_LINE - 1] + b"\n"
         try:
             if self._write_now(data) != len(data):
                 self._lost()

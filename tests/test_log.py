@@ -11,7 +11,7 @@ import pytest
 import structlog
 
 from epmdless import log as logs
-from epmdless.log import BURST, LINES_A_SECOND, RateLimit
+from epmdless.log import BURST, LINES_A_SECOND, LONGEST_LINE, RateLimit
 
 
 class Clock:
@@ -110,6 +110,29 @@ def test_json_is_one_object_a_line(capfd: pytest.CaptureFixture[str]) -> None:
         "listen": ["[::]:4369"],
     }
     assert (second["level"], second["event"], second["peer"]) == ("warning", "refused", "10.0.0.1")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"listen": [f"10.0.{number}.11:4369" for number in range(1000)], "routes": 1000},
+        {"listen": ["10.0.0.1:4369", "x" * 10_000]},
+        {"error": "é" * 10_000, "source": "y" * 3000},
+        {"error": '"' * 5000},
+        {"why": {"x": "y" * 5000}},
+        {f"n{number}": "x" * 60 for number in range(50)},
+    ],
+)
+def test_a_line_that_would_be_too_long_is_json_all_the_same(
+    fields: dict[str, Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    logs.configure("info", "json").info("started", pid=1, **fields)
+    (line,) = lines(capfd)
+    assert len(line.encode()) < LONGEST_LINE
+    shown = json.loads(line)
+    assert (shown["event"], shown["pid"]) == ("started", 1)
+    assert shown.keys() >= fields.keys()
+    assert "…" in line or len(fields) == 50
 
 
 def test_the_console_form_is_a_line_for_people(capfd: pytest.CaptureFixture[str]) -> None:
