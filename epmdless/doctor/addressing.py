@@ -23,6 +23,8 @@ _INETRC = (
     "compare with inet:getaddr(HOST, inet) in the node"
 )
 
+_NO_HOSTS = ("name the node by an address that other hosts reach, as `epmdless env` does: ALIVE@10.0.0.1",)
+
 
 async def find_addresses(
     host: str, own_host: str, routes: Sequence[RouteSection], inetrc: str | None
@@ -34,6 +36,8 @@ async def find_addresses(
     """
     also = (_INETRC,) if inetrc else ()
     if is_address(host):
+        if _plain(host).is_unspecified or _plain(host).is_multicast:
+            return [], Finding("failed", f"no host has the address {host} for its own", _NO_HOSTS)
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         itself: list[Address] = [(family, (host, 0))]
         return itself, _judged(itself, host, own_host, routes, ())

@@ -40,6 +40,13 @@ async def test_an_address_is_its_own(host: str) -> None:
     assert (finding.verdict, finding.said) == ("ok", "the host part is an address itself")
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "224.0.0.1", "ff02::1"])
+async def test_an_address_that_no_host_has(host: str) -> None:
+    addresses, finding = await finding_of(host)
+    assert (addresses, finding.verdict) == ([], "failed")
+    assert finding.said == f"no host has the address {host} for its own"
+
+
 async def test_a_host_with_two() -> None:
     addresses, finding = await finding_of("b1.test")
     assert [family for family, _ in addresses] == [socket.AF_INET, socket.AF_INET6]
