@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from epmdless.config.checks import check_host
 from epmdless.config.values import Address, Duration, Port, Section
 from epmdless.names import can_register
 from epmdless.policy import Network
@@ -157,6 +158,8 @@ class ResolveSection(Section, frozen=True):
     srv: SrvSection | None = None
 
     def __post_init__(self) -> None:
+        if self.host is not None:
+            check_host("host", self.host)
         if len(set(self.chain)) != len(self.chain):
             raise ValueError("chain: each resolver may stand in it once")
         if "srv" in self.chain and self.srv is None:

@@ -56,6 +56,7 @@ class Config(Section, frozen=True):
         self._check_peers()
         self._check_stand_ins()
         self._check_hops()
+        self._check_own_listeners()
         self._check_gateway_listener()
 
     def _check_resolvers(self, name: ResolverName, *, is_configured: bool) -> None:
@@ -99,18 +100,29 @@ class Config(Section, frozen=True):
                 hops = ", ".join(self.hop) or "none, for want of a [hop.NAME] table"
                 raise SectionError(f"relay.route[{number}].via", f"{route.via!r} is no hop; allowed: {hops}")
 
+    def _check_own_listeners(self) -> None:
+        """The EPMD server listens nowhere twice, and the metrics have a port of their own.
+
+        Where no port is named it is the same one, whichever the environment says.
+        """
+        own = [(address.endpoint(0), f"epmd.listen[{n}]") for n, address in enumerate(self.epmd.listen or ())]
+        if self.metrics.listen is not None:
+            own.append((self.metrics.listen.endpoint(METRICS_PORT), "metrics.listen"))
+        for number, (endpoint, key) in enumerate(own):
+            for other, taken in own[:number]:
+                if endpoint.port == other.port and _meet(endpoint.host, other.host):
+                    raise SectionError(key, f"{_shown(endpoint)} is not free: {_shown(other)} is {taken}")
+
     def _check_gateway_listener(self) -> None:
         """The gateway shares its port with nobody, not even where one listens on all interfaces.
 
-        What names no port is not looked at, and two families never meet: we listen for IPv6 alone on ``::``.
+        What names no port is not looked at.
         """
         if self.gateway is None:
             return
         own = self.gateway.listen.endpoint(0)
         for host, key in self._listeners_at(own.port) if own.port else ():
-            wildcard = "::" if ":" in own.host else "0.0.0.0"
-            is_same_family = (":" in host) == (":" in own.host)
-            if is_same_family and (host == own.host or wildcard in (host, own.host)):
+            if _meet(host, own.host):
                 raise SectionError(
                     "gateway.listen", f"{own} is not free: {Endpoint(host, own.port)} is {key}"
                 )
@@ -129,6 +141,17 @@ class Config(Section, frozen=True):
             is_open = port == self.relay.epmd_port or any(port in ports for ports in route.ports)
             if route.listen is not None and is_open:
                 yield route.listen, f"a port of relay.route[{number}]"
+
+
+def _meet(host: str, other: str) -> bool:
+    """Whether one port cannot be listened on at both; families never meet: ``::`` is for IPv6 alone."""
+    everything = "::" if ":" in host else "0.0.0.0"
+    return (":" in host) == (":" in other) and (host == other or everything in (host, other))
+
+
+def _shown(endpoint: Endpoint) -> str:
+    """An address as it was written, without a port if it had none."""
+    return str(endpoint) if endpoint.port else endpoint.host
 
 
 def decode(text: str, source: str) -> Config:

@@ -217,6 +217,40 @@ def test_keys_that_do_not_fit_together_say_so(text: str, key: str, problem: str)
     assert problem in error.problem
 
 
+@pytest.mark.parametrize("host", ["", "a b", "b1.internal:4369", "[::1]", "app@b1.internal", "a..b"])
+def test_a_host_that_no_node_can_have_is_refused(host: str) -> None:
+    error = mistake(f"resolve.host = '{host}'")
+    assert error.key == "resolve.host"
+    assert error.problem == f"{host!r} is neither a host name nor an IP address, without a port"
+
+
+@pytest.mark.parametrize(
+    ("listen", "metrics", "key", "problem"),
+    [
+        ("'10.0.0.1:1', '10.0.0.1:1'", "10.0.0.2", "epmd.listen[1]", "10.0.0.1:1 is epmd.listen[0]"),
+        ("'10.0.0.1', '[::]', '10.0.0.1'", "10.0.0.2", "epmd.listen[2]", "10.0.0.1 is epmd.listen[0]"),
+        ("'0.0.0.0:1', '127.0.0.1:1'", "10.0.0.2", "epmd.listen[1]", "0.0.0.0:1 is epmd.listen[0]"),
+        ("'[::1]:1', '[::]:1'", "10.0.0.2", "epmd.listen[1]", "[::1]:1 is epmd.listen[0]"),
+        ("'10.0.0.1:1', '10.0.0.2:1'", "10.0.0.2:1", "metrics.listen", "10.0.0.2:1 is epmd.listen[1]"),
+        ("'0.0.0.0:9568'", "127.0.0.1", "metrics.listen", "0.0.0.0:9568 is epmd.listen[0]"),
+    ],
+)
+def test_an_address_that_is_not_free_names_who_has_it(
+    listen: str, metrics: str, key: str, problem: str
+) -> None:
+    error = mistake(f"epmd.listen = [{listen}]\nmetrics.listen = '{metrics}'")
+    assert error.key == key
+    assert error.problem.endswith(f" is not free: {problem}")
+
+
+@pytest.mark.parametrize(
+    "listen", ["'0.0.0.0:1', '[::]:1'", "'10.0.0.1:1', '10.0.0.1:2'", "'10.0.0.1', '10.0.0.2', '::1'"]
+)
+def test_addresses_side_by_side_are_listened_on(listen: str) -> None:
+    config = decode(f"epmd.listen = [{listen}]\nmetrics.listen = '10.0.0.1'", "test")
+    assert config.epmd.listen is not None
+
+
 @pytest.mark.parametrize(
     "question", ["", ".", "a b", "a..b", ".a", "{name", "name}", "{{name}}", "a" * 64, "é.x"]
 )

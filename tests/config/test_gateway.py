@@ -229,7 +229,7 @@ def test_the_gateway_listens_where_nothing_else_does(listen: str, other: str, ta
     [
         ("0.0.0.0:4370", "epmd.listen = ['0.0.0.0:4369']"),
         ("10.0.1.8:4369", "epmd.listen = ['10.0.1.9:4369']"),
-        ("0.0.0.0:4369", "epmd.listen = ['[::]:4369', '[::1]:4369']"),
+        ("0.0.0.0:4369", "epmd.listen = ['[::1]:4369', '[::]:4368']"),
         ("0.0.0.0:4369", "epmd.listen = ['10.0.1.9']"),  # its port is the environment's matter
         ("0.0.0.0:0", f"epmd.listen = ['0.0.0.0:0']\n{NET} '0.0.0.0:0'"),  # the kernel chooses
         ("10.0.1.8:4369", f"{ROUTE}ports = ['9001-9010']"),
