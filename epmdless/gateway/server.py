@@ -35,6 +35,10 @@ from epmdless.policy import plain_address
 from epmdless.wire.connect import ConnectRequest
 from epmdless.wire.proxy_status import ProxyError
 
+HOUSEKEEPING = 5.0
+"""Seconds between looks at the listener, if a shortage made the accepting stop: the next end of a connection,
+which is a sooner sign of room, may never come."""
+
 MAX_ADDRESSES = 4096
 """Client addresses whose rate is remembered; the one that was silent for longest is forgotten."""
 
@@ -151,7 +155,9 @@ class Gateway:
         try:
             async with trio.open_nursery() as self._nursery:
                 task_status.started()
-                await trio.sleep_forever()
+                while True:
+                    await trio.sleep(HOUSEKEEPING)
+                    self._acceptor.resume()
         finally:
             self.close()
 

@@ -30,8 +30,9 @@ from tests.gateway.clients import (
     warnings,
 )
 from tests.gateway.test_requests import deaf_port
+from tests.links.pumps import no_descriptors
 from tests.support.deadline import eventually
-from tests.support.hops import ALLOW, GATEWAY, Certified
+from tests.support.hops import ALLOW, GATEWAY, GATEWAY_ADDRESS, Certified
 from tests.support.link_sides import (
     ACK,
     CHALLENGE,
@@ -130,6 +131,23 @@ def test_descriptors(certified: Certified) -> None:
         wait_for_closed(here, "descriptors")
         here.others = 0
         assert stack.enter_context(Client(here.gateway_port, context_of(certified))).options().status == 200
+
+
+def test_a_shortage_of_descriptors_that_passes_is_over(
+    certified: Certified, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With no client and no tunnel whose end would tell that there is room again."""
+    monkeypatch.setattr(server, "HOUSEKEEPING", 0.05)
+    with gateway(certified, keys={"request_timeout": "30s"}) as here, socket.socket() as sock:
+        with no_descriptors():
+            sock.connect((GATEWAY_ADDRESS, here.gateway_port))
+            (line,) = eventually(
+                lambda: [line for line in list(here.lines) if line["event"] == "cannot accept"][:1],
+                within=WITHIN,
+                what="an accept that fails",
+            )
+        assert line["error"] == "EMFILE"
+        wait_for(here, handshake=1)
 
 
 def slow_clock(here: RelayHere, seconds: list[float]) -> None:
