@@ -41,7 +41,7 @@ from epmdless.log import Log
 from epmdless.metrics import Metrics
 from epmdless.net import stdio
 from epmdless.net.listener_set import ListenerSet
-from epmdless.net.listeners import endpoint_of, raise_descriptor_limit
+from epmdless.net.listeners import endpoint_of, endpoints_of, raise_descriptor_limit
 from epmdless.net.rounds import Rounds
 from epmdless.net.systemd import Notifier, inherited_sockets
 from epmdless.net.tls.keeper import CertificateKeeper
@@ -414,7 +414,7 @@ class App:
         self._server.listen_on([*self._fixed, *listeners])
 
     def _epmd_plan(self, loaded: Loaded) -> ListenPlan:
-        return loaded.epmd_plan([endpoint_of(listener) for listener in self._fixed])
+        return loaded.epmd_plan([there for listener in self._fixed for there in endpoints_of(listener)])
 
     def _prepare_relay(self, loaded: Loaded, chain: Chain, log: Log) -> PreparedRelay:
         """Build the routes of a configuration.

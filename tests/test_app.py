@@ -325,6 +325,22 @@ def test_sockets_from_systemd_are_used_by_their_names() -> None:
         assert f'"listen": ["127.0.0.1:{first}", "[::1]:{second}"]' in program.stderr
 
 
+def test_a_socket_from_systemd_for_both_families_serves_the_stand_in_addresses_too(tmp_path: Path) -> None:
+    """As ``ListenStream=4369`` opens it: nobody else can listen there, at no address of either family."""
+    activate = require("systemd-socket-activate", "systemd")
+    port = free_port()
+    route = f'relay = {{epmd_port = {port}, route = [{{host = "b1.far", listen = "127.0.0.9"}}]}}\n'
+    path = write(tmp_path / "e.toml", route + f'control.socket = "{tmp_path}/control.sock"\n')
+    argv = [activate, "-l", str(port), *OUR_SERVE, f"--config={path}"]
+    with Program(argv, env=clean_env()) as program:
+        eventually(lambda: answers(port), within=10, what=program.report)
+        with Registration(port, "a", 7001), connect(port, "127.0.0.9") as sock:
+            assert names(port, "::1") == {"a": 7001}
+            sock.sendall(framed(b"d"))  # not for who asks a stand-in
+            assert read_to_end(sock) == b""
+            assert '"reason": "stand-in"' in program.stderr
+
+
 def test_systemd_hears_of_every_change(tmp_path: Path) -> None:
     path = write(tmp_path / "e.toml", "")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:

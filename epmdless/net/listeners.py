@@ -89,6 +89,14 @@ def endpoint_of(listener: socket.socket) -> Endpoint:
     return Endpoint(host, port)
 
 
+def endpoints_of(listener: socket.socket) -> list[Endpoint]:
+    """All that a socket listens on: one for all IPv6 addresses that was handed over may take in IPv4, too."""
+    own = endpoint_of(listener)
+    if own.host != "::" or listener.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY):
+        return [own]
+    return [own, own._replace(host="0.0.0.0")]
+
+
 def has_address(address: str) -> bool:
     """Whether this host has an IP address, or may act as if it had."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET

@@ -12,7 +12,7 @@ import structlog
 
 from epmdless.addresses import Endpoint
 from epmdless.errors import ListenError
-from epmdless.net.listeners import endpoint_of, has_address, open_listeners
+from epmdless.net.listeners import endpoint_of, endpoints_of, has_address, open_listeners
 from tests.support.ports import free_port
 from tests.support.process import run
 from tests.support.tools import PYTHON, clean_env
@@ -158,3 +158,23 @@ def test_the_soft_limit_on_descriptors_is_raised_to_the_hard_one() -> None:
 )
 def test_an_address_is_this_hosts_or_not(address: str, ours: bool) -> None:
     assert has_address(address) is ours
+
+
+@pytest.mark.parametrize(
+    ("family", "host", "only", "hosts"),
+    [
+        (socket.AF_INET, "0.0.0.0", None, ["0.0.0.0"]),
+        (socket.AF_INET6, "::", 1, ["::"]),
+        (socket.AF_INET6, "::", 0, ["::", "0.0.0.0"]),
+        (socket.AF_INET6, "::1", 0, ["::1"]),
+    ],
+)
+def test_a_socket_may_listen_for_both_families(
+    family: int, host: str, only: int | None, hosts: list[str]
+) -> None:
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        if only is not None:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)
+        listener.bind((host, 0))
+        assert [endpoint.host for endpoint in endpoints_of(listener)] == hosts
+        assert {endpoint.port for endpoint in endpoints_of(listener)} == {listener.getsockname()[1]}
