@@ -19,7 +19,7 @@ from epmdless import metrics
 from epmdless.links.accounts import Accounts
 from epmdless.links.ends import End
 from epmdless.links.following import Connection
-from epmdless.links.link import Link, LinkTable
+from epmdless.links.link import Flow, Link, LinkTable
 from epmdless.links.pump import Pump, reset
 from epmdless.links.sockets import Carried, detached
 from epmdless.links.views import unacknowledged, view
@@ -251,7 +251,7 @@ class Carrier:
         """End links that one side has closed, and on which nothing has moved for long."""
         before, self._half_closed = self._half_closed, {}
         for link in self.links:
-            if link.flows is None or not any(flow.ended for flow in link.flows):
+            if link.flows is None or not _is_half_closed(link, *link.flows):
                 continue
             moved = sum(flow.count - flow.held - unacknowledged(flow.sink) for flow in link.flows)
             last, since = before.get(link, (moved, now))
@@ -270,6 +270,14 @@ class Carrier:
 def _is_delivered(link: Link) -> bool:
     """Whether both sides have acknowledged all that they will get."""
     return all(flow.shut and not unacknowledged(flow.sink) for flow in link.flows or ())
+
+
+def _is_half_closed(link: Link, out: Flow, back: Flow) -> bool:
+    """Whether a side has closed; also one of whose end no read tells yet, since the other takes nothing."""
+    for flow, code in ((out, End.NEAR_CLOSED), (back, End.FAR_CLOSED)):
+        if flow.blocked and flow.hung_up:
+            link.ends_as(code)
+    return any(flow.ended or (flow.blocked and flow.hung_up) for flow in (out, back))
 
 
 def _heard(fd: int, events: int) -> None:

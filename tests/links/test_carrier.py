@@ -1,5 +1,6 @@
 """The carrier: links handed over to it, and flows that went too fast and wait."""
 
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
@@ -7,6 +8,7 @@ from typing import Final
 import pytest
 import trio
 
+from epmdless.links import carrier
 from epmdless.links.carrier import Carrier
 from epmdless.links.ends import End
 from epmdless.links.link import Link
@@ -76,15 +78,15 @@ async def carrying() -> AsyncIterator[World]:
     before = descriptors()
     rounds = Rounds()
     lines = Lines()
-    carrier = Carrier(rounds, Metrics(), lines)
+    carries = Carrier(rounds, Metrics(), lines)
     with trio.fail_after(WITHIN):
         async with trio.open_nursery() as nursery:
-            await nursery.start(carrier.serve)
+            await nursery.start(carries.serve)
             nursery.start_soon(rounds.run)
-            yield World(carrier, rounds)
+            yield World(carries, rounds)
             nursery.cancel_scope.cancel()
     rounds.close()
-    assert len(carrier) == 0
+    assert len(carries) == 0
     assert "internal error" not in [line["event"] for line in lines]
     gone = {number: what for number, what in descriptors().items() if number not in before}
     assert not any("event" in what or "socket" in what for what in gone.values())
@@ -167,6 +169,52 @@ async def test_nothing_is_left_of_a_pause_when_its_link_is_over(side: Side | Non
         await until(lambda: link.flows is None)
         await until(lambda: not world.carrier._pauses and not world.rounds.again)
         near.sock.close()
+
+
+# Ends.
+
+
+async def test_a_link_that_one_side_closed_ends_though_the_other_takes_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its host has vanished, or sleeps: no read tells the end behind what it has not taken."""
+    monkeypatch.setattr(carrier, "HOUSEKEEPING", 0.05)
+    monkeypatch.setattr(carrier, "HALF_CLOSED_SECONDS", 0.2)
+    async with carrying() as world:
+        link, near, far = world.open(paced=False)
+        near.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 14)
+        data = frame(1 << 16)
+        flow = link.flows and link.flows[0]
+        assert flow is not None
+        while not flow.blocked:
+            near.send(data)
+            await trio.sleep(LOOK)
+        assert link.end is None
+        near.half_close()
+        await until(lambda: link.flows is None)
+        assert link.end is End.NEAR_CLOSED
+        await until(far.read_all)
+        assert far.was_reset
+        near.sock.close()
+        far.sock.close()
+
+
+async def test_a_link_on_which_one_side_takes_nothing_goes_on_for_as_long_as_nobody_closes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(carrier, "HOUSEKEEPING", 0.02)
+    monkeypatch.setattr(carrier, "HALF_CLOSED_SECONDS", 0.1)
+    async with carrying() as world:
+        link, near, far = world.open(paced=False)
+        flow = link.flows and link.flows[0]
+        assert flow is not None
+        while not flow.blocked:
+            near.send(frame(1 << 16))
+            await trio.sleep(LOOK)
+        await trio.sleep(0.5)
+        assert link.flows is not None
+        near.sock.close()
+        far.sock.close()
 
 
 # What cannot be handed over.
