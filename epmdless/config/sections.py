@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from epmdless.config.checks import check_host
+from epmdless.config.regexes import repeats_repeats
 from epmdless.config.values import Address, Duration, Port, Section
 from epmdless.names import can_register
 from epmdless.policy import Network
@@ -103,6 +104,10 @@ class PatternSection(Section, frozen=True, tag_field="kind", tag="pattern"):
             raise ValueError(f"regex is not a regular expression: {error}") from None
         if not groups.keys() & {"port", "index"}:
             raise ValueError('regex needs a group named "port" or "index", as in "-(?P<port>[0-9]+)$"')
+        if repeats_repeats(self.regex):
+            raise ValueError(
+                'regex repeats what repeats, as in "(a+)+": a stranger\'s name could take for ever'
+            )
 
     def build(self) -> Scheme:
         """The scheme that this section describes."""

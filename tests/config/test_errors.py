@@ -196,6 +196,11 @@ def test_a_text_that_is_not_what_it_must_be_says_what_it_must_be(text: str, key:
         ("resolve.fallthrough = ['srv']", "resolve", 'fallthrough names "srv", which chain does not'),
         ("resolve.scheme = {kind = 'pattern', regex = '('}", "resolve.scheme", "is not a regular expression"),
         ("resolve.scheme = {kind = 'pattern', regex = 'a'}", "resolve.scheme", '"port" or "index"'),
+        (
+            "resolve.scheme = {kind = 'pattern', regex = '([a-z]+-?)+(?P<port>[0-9]+)$'}",
+            "resolve.scheme",
+            "regex repeats what repeats",
+        ),
         ("resolve.scheme = {kind = 'offset', base = 5537}", "resolve.scheme", "must not pass 65535"),
         (
             "resolve.srv = {question = 'x', timeout = '0s'}",
