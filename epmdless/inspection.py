@@ -20,7 +20,7 @@ from epmdless.metrics import Metrics
 from epmdless.net.listeners import endpoint_of, open_listeners
 
 if TYPE_CHECKING:
-    from epmdless.net.control import Links, Picture
+    from epmdless.net.control import ControlServer, Links, Picture
 
 
 class Inspection:
@@ -53,6 +53,7 @@ class Inspection:
         self._prepared: list[socket.socket] = []
         self._scope = trio.CancelScope()
         self._control_path: Path | None = None
+        self._control_scope = trio.CancelScope()
 
     def prepare(self, config: Config) -> None:
         """Open what metrics are to be served on, unless it was handed over or is open already.
@@ -91,7 +92,7 @@ class Inspection:
             self._listeners = self._prepared
             if self._listeners:
                 await self._start_metrics(nursery)
-        if self._control_path is None and (config.control.socket is not None or has_much):
+        if self._control_path is not None or config.control.socket is not None or has_much:
             await self._start_control(config.control.socket, nursery)
 
     async def _start_metrics(self, nursery: trio.Nursery) -> None:
@@ -121,17 +122,32 @@ class Inspection:
         from epmdless.net.control import ControlServer, default_control_path, open_control_socket
 
         path = Path(wanted) if wanted else default_control_path(os.environ, os.geteuid())
+        if path == self._control_path:
+            return
         try:
             listener = open_control_socket(path)
         except ListenError as error:
             self.log.warning("no control socket", error=str(error))
             return
+        scope = trio.CancelScope()
         try:
-            await nursery.start(ControlServer(*self._shown).serve, listener)
+            await nursery.start(self._serve_control, ControlServer(*self._shown), listener, scope)
         except OSError as error:  # descriptors ran out: without a look inside, but with all links
             listener.close()
             path.unlink(missing_ok=True)
             self.log.warning("no control socket", error=str(error))
             return
-        self._control_path = path
+        self._control_scope.cancel()  # the one before, at another path
+        self._control_scope, self._control_path = scope, path
         self.log.info("control socket", path=str(path))
+
+    async def _serve_control(
+        self,
+        server: ControlServer,
+        listener: socket.socket,
+        scope: trio.CancelScope,
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        with scope:
+            await server.serve(listener, task_status=task_status)

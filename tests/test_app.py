@@ -286,6 +286,28 @@ def test_metrics_and_health_come_and_go_with_the_configuration(tmp_path: Path) -
         assert names(port) == {"a": 7001}
 
 
+def test_the_control_socket_moves_with_the_configuration(tmp_path: Path) -> None:
+    port = free_port()
+    epmd = f'epmd.listen = ["127.0.0.1:{port}"]\n'
+    first, second = tmp_path / "first.sock", tmp_path / "second.sock"
+    path = write(tmp_path / "e.toml", f'{epmd}control.socket = "{first}"\n')
+    with configured(path, port) as server:
+        wait_for(server.program, "control socket")
+        for wanted, other in ((second, first), (first, second)):
+            write(path, f'{epmd}control.socket = "{wanted}"\n')
+            server.program.signal(signal.SIGHUP)
+            eventually(lambda: wanted.exists() and not other.exists(), within=5, what="the move")  # noqa: B023
+            with socket.socket(socket.AF_UNIX) as client:
+                client.settimeout(5)
+                client.connect(str(wanted))
+                client.sendall(b"GET /links HTTP/1.1\r\nHost: x\r\n\r\n")
+                assert client.recv(100).startswith(b"HTTP/1.1 200 ")
+        write(path, f'{epmd}control.socket = "{tmp_path}/e.toml"\n')  # no socket: the old one stays
+        server.program.signal(signal.SIGHUP)
+        wait_for(server.program, "no control socket")
+        assert first.exists()
+
+
 def test_a_slow_dns_server_delays_only_those_who_need_it(tmp_path: Path) -> None:
     port = free_port()
     with ScriptedDns() as dns:
