@@ -17,6 +17,10 @@ from epmdless.registry import Registry
 from epmdless.resolve.build import build_chain, own_host
 from epmdless.resolve.chain import Step
 from epmdless.resolve.outcomes import Failed, Found, Missing, Outcome, Query, Verdict
+from epmdless.resolve.peers import PeersResolver
+
+UNKNOWN_HERE = " (a running server alone knows what its sources told: ask it with --server)"
+"""What the resolver ``peers`` cannot say from outside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,4 +105,6 @@ def _describe(step: Step, registrations: ListedRegistrations) -> str:
             return "no such node"
         case Failed(problem=problem):
             return f"failed: {problem}"
+    if step.resolver == PeersResolver.name:
+        return f"not mine{UNKNOWN_HERE}"
     return "not mine" + (registrations.note if step.resolver == registrations.name else "")

@@ -212,6 +212,18 @@ def test_explain_shows_a_miss_that_falls_through(tmp_path: Path) -> None:
     assert table(said)[1:3] == [["srv", "no such node"], ["static", "found: port 9009"]]
 
 
+def test_explain_says_who_knows_what_the_sources_told(tmp_path: Path) -> None:
+    path = tmp_path / "e.toml"
+    path.write_text(
+        'resolve.chain = ["peers"]\n'
+        '[cluster]\ncookie_file = "/c"\n[cluster.source.s]\nkind = "static"\nnodes = ["app@b1.internal"]\n'
+    )
+    found = as_json("resolve", "app@b1.internal", "--config", str(path), "--explain", status=1)
+    assert found["steps"][0]["resolver"] == "peers"
+    assert found["steps"][0]["outcome"].startswith("not mine (")
+    assert "--server" in found["steps"][0]["outcome"]
+
+
 def test_explain_shows_a_failure_on_one_line(tmp_path: Path) -> None:
     with ScriptedDns() as dns:
         dns.script_all(rcode("SERVFAIL"))
