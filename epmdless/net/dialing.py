@@ -12,6 +12,8 @@ from typing import Any
 
 import trio
 
+from epmdless.net.lookups import addresses_of
+
 ATTEMPT_DELAY = 0.25
 """Seconds before the next address is tried beside one that has not answered: RFC 8305 §5."""
 
@@ -94,10 +96,9 @@ async def look_up(host: str, port: int) -> list[Address]:
     if is_address(host):
         return [(socket.AF_INET6 if ":" in host else socket.AF_INET, (host, port))]
     try:
-        found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        return await addresses_of(host, port)
     except (OSError, UnicodeError) as error:
         raise DialError(f"{host}: {getattr(error, 'strerror', None) or error}", unknown=True) from None
-    return [(family, address) for family, _, _, _, address in found]
 
 
 def _interleaved(addresses: Sequence[Address]) -> list[Address]:
