@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Mapping
 
-from epmdless.config import ResolveSection, SrvSection
+from epmdless.config import ResolveSection
 from epmdless.log import Log
 from epmdless.metrics import Metrics
 from epmdless.registry import Registry
@@ -48,7 +48,7 @@ def build_chain(
         "scheme": lambda: SchemeResolver(section.scheme.build()),
         "static": lambda: StaticResolver(section.static),
         "peers": lambda: PeersResolver(port_of_peer),
-        "srv": lambda: _build_srv(section.srv, counts, before),
+        "srv": lambda: _build_srv(section, counts, before and (before[0], before[1].resolver("srv"))),
     }
     return Chain([makers[name]() for name in section.chain], section.fallthrough, log)
 
@@ -72,20 +72,22 @@ def build_sources(
         "scheme": lambda: SchemeResolver(section.scheme.build()),
         "static": lambda: StaticResolver(section.static),
         "peers": lambda: PeersResolver(port_of_peer),
-        "srv": lambda: _build_srv(section.srv, counts, None),
+        "srv": lambda: _build_srv(section, counts, before and (before[0], before[1].get("srv"))),
     }
     kept = before[1] if before is not None and before[0] == section else {}
     return {name: own.resolver(name) or kept.get(name) or makers[name]() for name in names}
 
 
 def _build_srv(
-    section: SrvSection | None, counts: Metrics, before: tuple[ResolveSection, Chain] | None
+    resolve: ResolveSection, counts: Metrics, before: tuple[ResolveSection, Resolver | None] | None
 ) -> Resolver:
+    """Build the resolver; it takes over the answers of the one before, if that asked the same."""
     # dnspython is a third of the memory of a server that asks no DNS: it is imported where it is used.
     from epmdless.resolve.dns_client import DNS_PORT
     from epmdless.resolve.srv import Limits, SrvResolver
     from epmdless.resolve.srv_source import DnsSource
 
+    section = resolve.srv
     assert section is not None, "the configuration was checked"
     source = DnsSource(
         [address.endpoint(DNS_PORT) for address in section.servers],
@@ -95,8 +97,6 @@ def _build_srv(
     )
     limits = Limits(section.max_ttl, section.negative_ttl, section.max_stale, section.cache_entries)
     resolver = SrvResolver(section.question, source, limits, counts)
-    if before is not None and before[0].srv == section:
-        predecessor = before[1].resolver(SrvResolver.name)
-        if isinstance(predecessor, SrvResolver):
-            resolver.inherit(predecessor)
+    if before is not None and before[0].srv == section and isinstance(before[1], SrvResolver):
+        resolver.inherit(before[1])
     return resolver
