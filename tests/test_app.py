@@ -363,6 +363,25 @@ def test_a_socket_from_systemd_for_both_families_serves_the_stand_in_addresses_t
             assert '"reason": "stand-in"' in program.stderr
 
 
+@pytest.mark.parametrize(("level", "kinds"), [("error", set()), ("debug", {"started", "lookup"})])
+def test_epmds_command_line_as_a_service_logs_as_configured(
+    tmp_path: Path, level: str, kinds: set[str]
+) -> None:
+    activate = require("systemd-socket-activate", "systemd")
+    port = free_port()
+    path = write(tmp_path / "e.toml", f'log.level = "{level}"\n')
+    env = ("-E", f"EPMDLESS_CONFIG={path}")
+    argv = [activate, "-l", f"127.0.0.1:{port}", *env, *OUR_EPMD, "-systemd"]
+    with Program(argv, env=clean_env()) as program:
+
+        def logged() -> set[str]:
+            return {json.loads(line)["event"] for line in program.stderr.splitlines() if line[:1] == "{"}
+
+        eventually(lambda: answers(port), within=10, what=program.report)
+        assert lookup(port, "nobody") is None
+        eventually(lambda: logged() == kinds, within=5, what=program.report)
+
+
 def test_systemd_hears_of_every_change(tmp_path: Path) -> None:
     path = write(tmp_path / "e.toml", "")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:

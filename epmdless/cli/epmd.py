@@ -259,11 +259,11 @@ def _run_server(flags: Flags, listeners: Sequence[socket.socket] | None, on_read
     def load() -> launch.Loaded:
         return load_for_epmd(flags.packet_timeout, relaxed=flags.relaxed)
 
-    levels = ("warning", "info", "debug")
+    levels = ("warning", "info", "debug")  # on a terminal: the reference says nothing there without -d
     call = launch.Launch(
         load=load,
         listeners=listeners,
-        level="info" if flags.daemon or flags.systemd else levels[min(flags.debug, 2)],
+        level=None if flags.daemon or flags.systemd else levels[min(flags.debug, 2)],
         syslog=flags.daemon,
         delays=(flags.delay_accept, flags.delay_write),
         on_ready=on_ready,
