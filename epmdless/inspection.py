@@ -17,7 +17,7 @@ from epmdless.config import METRICS_PORT, Config
 from epmdless.errors import ListenError
 from epmdless.log import Log
 from epmdless.metrics import Metrics
-from epmdless.net.listeners import endpoint_of, open_listeners
+from epmdless.net.listeners import endpoint_of, open_listeners, opened_as
 
 if TYPE_CHECKING:
     from epmdless.net.control import ControlServer, Links, Picture
@@ -64,7 +64,7 @@ class Inspection:
             self._prepared = self._handed
             return
         wanted = config.metrics.listen.endpoint(METRICS_PORT)
-        if [endpoint_of(listener) for listener in self._listeners] == [wanted]:
+        if [opened_as(listener) for listener in self._listeners] == [wanted]:
             self._prepared = self._listeners
         else:
             self._prepared = open_listeners([wanted], [], self.log)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from epmdless.addresses import ListenPlan
 from epmdless.errors import ListenError
 from epmdless.log import Log
-from epmdless.net.listeners import endpoint_of, open_listeners
+from epmdless.net.listeners import open_listeners, opened_as
 
 
 class ListenerSet:
@@ -30,9 +30,9 @@ class ListenerSet:
         :raises ListenError: an address cannot be had; then the listeners are as they were.
         """
         wanted = {*plan.required, *plan.optional}
-        staying = [listener for listener in self.listeners if endpoint_of(listener) in wanted]
+        staying = [listener for listener in self.listeners if opened_as(listener) in wanted]
         leaving = [listener for listener in self.listeners if listener not in staying]
-        there = {endpoint_of(listener) for listener in staying}
+        there = {opened_as(listener) for listener in staying}
         missing = ListenPlan(*(tuple(e for e in part if e not in there) for part in plan))
         try:
             opened = self._open(missing, staying)
@@ -54,7 +54,7 @@ class ListenerSet:
     ) -> None:
         """Close before opening: 0.0.0.0 holds a port against each single address, and the other way
         round. What cannot be opened then makes way for what was there."""
-        before = tuple(endpoint_of(listener) for listener in leaving)
+        before = tuple(opened_as(listener) for listener in leaving)
         use(staying)
         self.listeners = staying
         _close(leaving)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import resource
 import socket
 from collections.abc import Iterable
@@ -54,7 +53,7 @@ def open_listeners(
             try:
                 listeners.append(opened.enter_context(_listen(endpoint)))
             except OSError as error:
-                reason = os.strerror(error.errno) if error.errno else str(error)
+                reason = error.strerror or str(error)
                 if must or error.errno not in _ABSENT:
                     raise ListenError(f"cannot listen on {endpoint}: {reason}", error.errno) from None
                 if log is not None:
@@ -87,6 +86,19 @@ def endpoint_of(listener: socket.socket) -> Endpoint:
     """The address and port that a socket listens on."""
     host, port = listener.getsockname()[:2]
     return Endpoint(host, port)
+
+
+def opened_as(listener: socket.socket) -> Endpoint:
+    """What a socket was opened with: as :func:`endpoint_of`, and a link-local address with its interface,
+    without which it is no address to listen on."""
+    own = endpoint_of(listener)
+    scope = listener.getsockname()[3] if listener.family == socket.AF_INET6 else 0
+    if not scope:
+        return own
+    try:
+        return own._replace(host=f"{own.host}%{socket.if_indextoname(scope)}")
+    except OSError:  # the interface is gone
+        return own._replace(host=f"{own.host}%{scope}")
 
 
 def endpoints_of(listener: socket.socket) -> list[Endpoint]:

@@ -11,7 +11,10 @@ from epmdless.addresses import Endpoint, ListenPlan
 from epmdless.errors import ListenError
 from epmdless.net.listener_set import ListenerSet
 from epmdless.net.listeners import endpoint_of
+from tests.support.namespaces import require_namespaces
 from tests.support.ports import closed_port, free_port
+from tests.support.process import run
+from tests.support.tools import PYTHON, clean_env
 
 HERE, THERE, ALL = "127.0.0.1", "127.0.0.2", "0.0.0.0"
 NOT_OURS = Endpoint("192.0.2.1", 1)
@@ -100,3 +103,36 @@ def test_an_empty_plan_closes_everything(listening: ListenerSet) -> None:
     listening.change(plan(Endpoint(HERE, free_port())), server.use)
     listening.change(plan(), server.use)
     assert (listening.listeners, server.told[-1]) == ([], [])
+
+
+LINK_LOCAL = """
+import contextlib, socket
+import structlog
+from epmdless.addresses import Endpoint, ListenPlan
+from epmdless.errors import ListenError
+from epmdless.net.listener_set import ListenerSet
+
+own, loopback = Endpoint.parse("fe80::9%d0", 4369), Endpoint("127.0.0.1", 4369)
+listening = ListenerSet([], structlog.get_logger())
+listening.change(ListenPlan((own, loopback)), lambda _: None)
+before = list(listening.listeners)
+listening.change(ListenPlan((loopback, own)), lambda _: None)
+assert listening.listeners == before, "nothing changed"
+with contextlib.suppress(ListenError):
+    listening.change(ListenPlan((Endpoint("fe80::9%d0", 4370), Endpoint("192.0.2.1", 4369))), lambda _: None)
+assert listening.listeners == before, "nothing could be changed"
+with contextlib.suppress(ListenError):  # in place: the addresses are in the way of all
+    listening.change(ListenPlan((Endpoint("::", 4369), Endpoint("192.0.2.1", 4369))), lambda _: None)
+assert len(listening.listeners) == 2, "both are there again"
+try:
+    listening.change(ListenPlan((Endpoint("fe80::9%none", 4369),)), lambda _: None)
+except ListenError as error:
+    assert "nknown error" not in str(error), error
+"""
+
+
+def test_a_link_local_address_stays_with_its_interface() -> None:
+    network = "ip link set lo up; ip link add d0 type veth peer name d1; ip link set d1 up; ip link set d0 up"
+    script = f'{network}; ip address add fe80::9/64 dev d0 nodad; exec "$0" -c "$1"'
+    done = run([require_namespaces(), "--net", "sh", "-ec", script, PYTHON, LINK_LOCAL], env=clean_env())
+    assert (done.status, done.stderr) == (0, "")
