@@ -11,11 +11,11 @@ from functools import partial
 from socket import SHUT_WR
 from typing import Protocol
 
-import msgspec
 import trio
 
 from epmdless.errors import RemoteProtocolError
 from epmdless.gateway.refusal import RefusalError
+from epmdless.gateway.telling import tell
 from epmdless.grants import Allowance
 from epmdless.net.plain import PlainConnection, send_all
 from epmdless.net.tls.connection import TlsConnection
@@ -256,8 +256,7 @@ class Session:
     def _list(self, reader: RequestReader) -> bytes:
         """What this client may do, as JSON."""
         self._gateway.count_request(200)
-        allowance = self._gateway.allowance(self.names)
-        body = msgspec.json.encode({"client": self.names, "allow": allowance.plain()})
+        body = tell(self.names, self._gateway.allowance(self.names).plain())
         return reader.respond(200, body=body, content_type="application/json")
 
     async def _answer_malformed(self, reader: RequestReader, error: RemoteProtocolError) -> None:

@@ -9,11 +9,13 @@ import pytest
 
 from epmdless.wire.connect import encode_connect
 from tests.gateway.clients import Client, answered, closed, context_of, gateway, tunnelled, warnings
-from tests.support.hops import CLIENT, GATEWAY_ADDRESS, Certified
+from tests.support.hops import ALLOW, CLIENT, GATEWAY_ADDRESS, Certified
 from tests.support.link_sides import FAR_ADDRESS, HANDSHAKE, FarHost, framed, linked, passes
 from tests.support.ports import closed_port
 
 PROXY = "epmdless"
+
+HOSTS = [f"b{number}.az-b.internal" for number in range(1000)]
 
 
 @contextmanager
@@ -44,6 +46,37 @@ def test_a_tunnel(certified: Certified, far_host: FarHost) -> None:
         line = here.end_of(client)
         assert (line["tunnel"], line["client"]) == ("a1-7", CLIENT)
         assert answered(here, 200) == 1
+
+
+@pytest.mark.parametrize(
+    "allows",
+    [
+        [{**ALLOW, "hosts": HOSTS}],
+        [{**ALLOW, "hosts": [host], "nodes": ["app-*", f"db@{host}"]} for host in HOSTS],
+        [{**ALLOW, "hosts": HOSTS[:200], "nodes": [f"db@{host}" for host in HOSTS]}] * 20,
+    ],
+)
+def test_a_list_is_no_longer_than_a_client_takes(
+    certified: Certified, allows: list[dict[str, object]]
+) -> None:
+    """A relay asks for it to see whether a gateway works; what is left out of it is told."""
+    with (
+        gateway(certified, *allows) as here,
+        Client(here.gateway_port, context_of(certified)) as client,
+    ):
+        response = client.options()
+        assert response.status == 200
+        told = json.loads(response.body)
+        assert told["client"] == [CLIENT]
+        (first, *_) = told["allow"]
+        assert first["hosts"][0] == HOSTS[0]
+        assert told.get("left_out", 0) == len(allows) - len(told["allow"])
+        hosts, whole = first["hosts"], allows[0]["hosts"]
+        assert isinstance(whole, list)
+        assert hosts == whole or hosts == [
+            *whole[: len(hosts) - 1],
+            f"and {len(whole) - len(hosts) + 1} more",
+        ]
 
 
 def test_what_comes_behind_connect_is_the_tunnels(certified: Certified, far_host: FarHost) -> None:
