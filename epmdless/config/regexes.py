@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-import re._constants as kinds  # type: ignore[import-not-found]
-import re._parser as parser  # type: ignore[import-not-found]
 from collections.abc import Iterable
 from typing import Any
+
+try:  # the interpreter's own parser, which it may move or change
+    import re._constants as kinds  # type: ignore[import-not-found]
+    import re._parser as parser  # type: ignore[import-not-found]
+except ImportError:
+    parser = None
 
 MANY = 10
 """Repetitions from which on what repeats in them is looked at."""
@@ -18,11 +22,12 @@ def repeats_repeats(regex: str) -> bool:
     """Whether the expression repeats what repeats by itself, as in ``(a+)+``, ``([a-z]+-?)*``.
 
     A run of characters can be cut up for it in two to the power of its length ways, and the engine tries
-    them all on a name that does not match. Not every slow expression is found, and what is found is slow.
+    them all on a name that does not match. Not every slow expression is found, and what is found is slow;
+    nothing is found by an interpreter whose parser is elsewhere.
 
     :param regex: one that :func:`re.compile` takes.
     """
-    return _is_slow(parser.parse(regex))
+    return parser is not None and _is_slow(parser.parse(regex))
 
 
 def _is_slow(items: Items) -> bool:

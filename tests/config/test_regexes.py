@@ -1,10 +1,10 @@
-"""Which regular expressions are slow, and that those are."""
+"""Which regular expressions are told to be slow."""
 
 import re
-import time
 
 import pytest
 
+from epmdless.config import regexes
 from epmdless.config.regexes import repeats_repeats
 
 SLOW = [
@@ -37,19 +37,16 @@ QUICK = [
 @pytest.mark.parametrize("regex", SLOW)
 def test_what_repeats_repeats_is_slow(regex: str) -> None:
     assert repeats_repeats(regex)
-    short, long = (spent(regex, f"{'a' * length}!") for length in (10, 20))
-    assert long > 50 * short, "each character more must double it"
+
+
+def test_nothing_is_found_without_the_interpreters_parser(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(regexes, "parser", None)
+    assert not repeats_repeats(SLOW[0])
 
 
 @pytest.mark.parametrize("regex", QUICK)
 def test_what_is_quick_is_let_through(regex: str) -> None:
     assert not repeats_repeats(regex)
-    assert all(spent(regex, f"{piece * 60}!") < 0.5 for piece in ("a", "1", "a-", "a1"))
-
-
-def spent(regex: str, name: str) -> float:
-    """Seconds of the thread's own that a search takes."""
     compiled = re.compile(regex)
-    started = time.thread_time()
-    assert compiled.search(name) is None
-    return time.thread_time() - started
+    for piece in ("a", "1", "a-", "a1"):
+        assert compiled.search(f"{piece * 60}!") is None  # a slow one would go on until the sun is out
