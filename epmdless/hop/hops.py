@@ -17,6 +17,7 @@ from epmdless.hop.hop import Hop
 from epmdless.hop.trouble import HopError, Trouble
 from epmdless.log import Log
 from epmdless.metrics import Metrics
+from epmdless.net.faults import note_fault
 from epmdless.net.files import read
 from epmdless.net.tls.contexts import Certificates, TlsFiles, load_client_context
 from epmdless.net.tls.keeper import CertificateKeeper, load_certificates
@@ -24,6 +25,9 @@ from epmdless.net.tls.keeper import CertificateKeeper, load_certificates
 MAX_FAR_HOSTS = 1024
 """Far hosts whose EPMD servers' answers are kept; the one that was not asked for longest is forgotten.
 Redirected connections may be for any host of a route's network."""
+
+FAULT_SECONDS = 1.0
+"""Of pause after a fault of ours in keeping connections ready."""
 
 Where = tuple[str, str, int]
 """A hop, and a host and port behind it."""
@@ -126,7 +130,12 @@ class Hops:
 
         async def run() -> None:
             with scope:
-                await hop.keep_ready()
+                while True:
+                    try:
+                        await hop.keep_ready()
+                    except* Exception as errors:  # noqa: BLE001 - a store without connections ends no link
+                        note_fault(self._counts, self._log, errors)
+                    await trio.sleep(FAULT_SECONDS)
 
         self._nursery.start_soon(run)
 
