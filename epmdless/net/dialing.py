@@ -91,14 +91,16 @@ def is_address(host: str) -> bool:
 async def look_up(host: str, port: int) -> list[Address]:
     """The addresses of a host, an address's own among them.
 
-    :raises DialError: it has none.
+    :raises DialError: it has none, or we have no room to look.
     """
     if is_address(host):
         return [(socket.AF_INET6 if ":" in host else socket.AF_INET, (host, port))]
     try:
         return await addresses_of(host, port)
     except (OSError, UnicodeError) as error:
-        raise DialError(f"{host}: {getattr(error, 'strerror', None) or error}", unknown=True) from None
+        problem = f"{host}: {getattr(error, 'strerror', None) or error}"
+        is_shortage = getattr(error, "errno", None) in _SHORTAGE
+        raise DialError(problem, unknown=not is_shortage, shortage=is_shortage) from None
 
 
 def _interleaved(addresses: Sequence[Address]) -> list[Address]:

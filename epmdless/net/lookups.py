@@ -7,6 +7,7 @@ take them all: those who dial other hosts would wait with them.
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -66,6 +67,8 @@ class _Lookups:
                     if lookup.askers:
                         found = await trio.socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)
                         lookup.found = [(family, address) for family, _, _, _, address in found]
+        except RuntimeError as error:  # "can't start new thread": pids.max of the control group, TasksMax
+            lookup.error = OSError(errno.ENOMEM, str(error))
         except Exception as error:  # noqa: BLE001 - it is the askers'
             lookup.error = error
         finally:

@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from epmdless.net import lookups
-from epmdless.net.dialing import look_up
+from epmdless.net.dialing import DialError, look_up
 from epmdless.net.lookups import LOOKUPS_A_DOMAIN, addresses_of
 from tests.support.relays import Hosts
 
@@ -120,6 +120,18 @@ async def test_all_who_ask_for_a_name_that_is_none_are_told() -> None:
         nursery.start_soon(ask)
         nursery.start_soon(ask)
     assert told == [socket.EAI_NONAME] * 2
+
+
+async def test_a_lack_of_threads_is_a_shortage_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a control group allows no more (TasksMax), and not a name without addresses."""
+
+    async def fails(*_: object, **__: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(trio.socket, "getaddrinfo", fails)
+    with pytest.raises(DialError, match="can't start new thread") as caught:
+        await look_up("b1.test", 1)
+    assert (caught.value.shortage, caught.value.unknown) == (True, False)
 
 
 async def test_names_of_a_domain_take_turns_and_those_nobody_waits_for_are_left_out() -> None:
