@@ -94,10 +94,16 @@ class Aws:
         """
 
         def ask() -> T:
-            with _named_errors(operation):
-                if self._client is None:
-                    self._client = self._make_client()
-                return _decoded(getattr(self._client, operation)(**parameters), kind)
+            try:
+                with _named_errors(operation):
+                    client = self._client = self._client or self._make_client()
+                    return _decoded(getattr(client, operation)(**parameters), kind)
+            except LookError as error:
+                if error.reason == "denied":
+                    # A client keeps for ever what it was made with: no credentials, where their server was
+                    # not up yet, or those that a file held then.
+                    self._client = None
+                raise
 
         try:
             with trio.fail_after(TIMEOUTS_A_QUESTION * self._timeout):

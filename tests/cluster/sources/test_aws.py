@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import botocore.session
@@ -231,6 +232,44 @@ async def test_without_credentials_it_is_denied(monkeypatch: pytest.MonkeyPatch)
         error = await failure(make(server))
         assert (error.reason, error.detail) == ("denied", "list_tasks: NoCredentialsError")
     assert server.asked == []
+
+
+async def test_credentials_that_come_late_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At boot, those of an instance may be later than we are."""
+    for name in CREDENTIALS:
+        monkeypatch.delenv(name)
+    async with serving(whole(200, {"taskArns": []})) as server:
+        source = make(server)
+        assert (await failure(source)).detail == "list_tasks: NoCredentialsError"
+        for name, value in CREDENTIALS.items():
+            monkeypatch.setenv(name, value)
+        await source.ask("list_tasks", Tasks)
+
+
+async def test_credentials_that_are_renewed_in_their_file_are_read_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in CREDENTIALS:
+        monkeypatch.delenv(name)
+    file = tmp_path / "credentials"
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
+
+    def renew(token: str) -> None:
+        names = {name.lower(): value for name, value in CREDENTIALS.items()} | {"aws_session_token": token}
+        file.write_text("[default]\n" + "".join(f"{name} = {value}\n" for name, value in names.items()))
+
+    async def expiring(asked: Asked, reply: Reply) -> None:
+        if asked.headers["x-amz-security-token"] == "old":
+            await reply.whole(400, b'{"__type": "ExpiredTokenException"}')
+        else:
+            await reply.whole(200, b'{"taskArns": []}')
+
+    async with serving(expiring) as server:
+        source = make(server)
+        renew("old")
+        assert (await failure(source)).detail == "list_tasks: ExpiredTokenException"
+        renew("new")
+        await source.ask("list_tasks", Tasks)
 
 
 async def test_a_profile_that_there_is_not_is_denied(monkeypatch: pytest.MonkeyPatch) -> None:
