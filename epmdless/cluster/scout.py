@@ -40,7 +40,7 @@ class Seen(NamedTuple):
     """Where a node listens.
 
     :ivar is_old: it is older than OTP 23, says EPMD.
-    :ivar is_here: it is this machine's own EPMD that says so.
+    :ivar is_here: it is this machine's own EPMD that says so, and of a node of this machine.
     """
 
     port: int
@@ -66,6 +66,8 @@ class Scout:
     :param own_host: the host part of our own node names.
     :param port_of: a port that a source told for a node; None: it has to be asked for.
     :param encryption: how nodes are spoken to now.
+    :param is_ours: whether a listener is one of ours: a relay's stand-in answers here for another host, and
+        may well have that node's own port.
     """
 
     def __init__(
@@ -75,12 +77,14 @@ class Scout:
         own_host: str,
         port_of: Callable[[str], int | None],
         encryption: Callable[[], Encryption] = Encryption,
+        is_ours: Callable[[str, int], bool] = lambda _address, _port: False,
     ) -> None:
         self._counts = counts
         self._epmd_port = epmd_port
         self._own_name = own_names(own_host)[-1]
         self._port_of = port_of
         self._encryption = encryption
+        self._is_ours = is_ours
         self._turns = trio.CapacityLimiter(LOOKS_AT_ONCE)
         self._turns_again = trio.CapacityLimiter(LOOKS_AT_ONCE)
         self._questions = trio.CapacityLimiter(2 * LOOKS_AT_ONCE)
@@ -153,7 +157,7 @@ class Scout:
             return trio.SocketStream(sock)
 
         with sock:
-            is_here = _is_to_ourselves(sock)
+            is_here = self._is_here(sock)
             try:
                 outcome = await FarEpmd(connected, self._counts, self._questions).answer(Query(alive, host))
             except ResolveError as error:
@@ -161,6 +165,14 @@ class Scout:
         if not isinstance(outcome, Found):
             raise NodeError("not_registered")
         return Seen(outcome.node.port, is_old=outcome.node.highest <= OLD_HIGHEST, is_here=is_here)
+
+    def _is_here(self, sock: trio.socket.SocketType) -> bool:
+        """Whether a connection ends on the machine where it begins, and not at a stand-in there."""
+        try:
+            address, port = sock.getpeername()[:2]
+            return is_local_peer(address, sock.getsockname()[0]) and not self._is_ours(address, port)
+        except OSError:
+            return False
 
     async def _meet(self, name: str, seen: Seen) -> None:
         """Go as far into a handshake as a node says who it is, and away again: no cookie is shown."""
@@ -176,14 +188,6 @@ class Scout:
             return
         finally:
             connection.close()
-
-
-def _is_to_ourselves(sock: trio.socket.SocketType) -> bool:
-    """Whether a connection ends on the machine where it begins."""
-    try:
-        return is_local_peer(sock.getpeername()[0], sock.getsockname()[0])
-    except OSError:
-        return False
 
 
 async def connect(addresses: list[Address], problem: str) -> trio.socket.SocketType:

@@ -84,7 +84,9 @@ class Cluster:
         self._roster = Roster()
         self._keeper = keeper
         self._encryption = Encryption()
-        self._scout = Scout(counts, epmd_port, own_host, self._roster.port_of, lambda: self._encryption)
+        self._scout = Scout(
+            counts, epmd_port, own_host, self._roster.port_of, lambda: self._encryption, is_ours
+        )
         self._prepared: Prepared | None = None
         self._listeners: dict[str, tuple[Source, trio.CancelScope]] = {}
         self._joiners: dict[LocalNode, tuple[Joiner, trio.CancelScope]] = {}

@@ -128,6 +128,16 @@ async def test_our_own_listener_is_not_the_node(tmp_path: Path) -> None:
             assert "epmdless itself" in error.detail
 
 
+async def test_a_node_behind_a_stand_in_of_ours_is_not_here(tmp_path: Path) -> None:
+    """A relay answers for it with its own port, which a node of this machine may have as well: it passed for
+    that one, and was never joined."""
+    async with world_at(tmp_path) as world:
+        world.epmd.nodes["app"] = Node(9001, "app")
+        assert await world.cluster.look(f"app@{HOST}", again=False) == 9001
+        world.ours.add(HOST)
+        assert await world.cluster.look(f"app@{HOST}", again=False) is None
+
+
 async def test_a_node_that_the_configuration_names_is_asked_for(tmp_path: Path) -> None:
     async with world_at(tmp_path) as world:
         named = LocalNode(f"app@{HOST}")
