@@ -149,6 +149,19 @@ class KeptEpmd(FarEpmd):
             seconds = self._hop().standing.section.lookup_ttl
         except HopError:  # a reload removed it meanwhile
             return
+        now = self._clock()
+        self._kept.pop(key, None)  # what is kept anew comes last
+        self._forget_old(now)
         if len(self._kept) >= MAX_KEPT:
             self._kept.clear()
-        self._kept[key] = (self._clock() + seconds, answer)
+        if seconds:
+            self._kept[key] = (now + seconds, answer)
+
+    def _forget_old(self, now: float) -> None:
+        """Drop what is kept no longer: names that strangers make up are asked for once, and there may be as
+        many hosts as a network has."""
+        while self._kept:
+            oldest = next(iter(self._kept))
+            if self._kept[oldest][0] > now:
+                return
+            del self._kept[oldest]

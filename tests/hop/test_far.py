@@ -229,6 +229,20 @@ async def test_what_is_kept_is_bounded(mock_clock: MockClock, monkeypatch: pytes
         assert epmd.answer_now(Query("n29", HOST)) == Missing("epmd")
 
 
+@pytest.mark.parametrize("ttl", [0.0, TTL])
+async def test_an_answer_is_gone_after_its_time(mock_clock: MockClock, ttl: float) -> None:
+    async with world_with(lookup_ttl=ttl) as world:
+        world.says = MISS
+        epmd = world.epmd()
+        await epmd.answer(Query("n0", HOST))
+        await epmd.answer(Query("n1", HOST))
+        world.now = TTL / 2
+        await epmd.answer(Query("n2", HOST))
+        world.now = TTL
+        await epmd.answer(Query("n0", HOST))
+        assert list(epmd._kept) == (["n2", "n0"] if ttl else [])
+
+
 async def test_a_hop_that_is_gone(mock_clock: MockClock) -> None:
     async with world_with() as world:
         world.says, epmd = None, world.epmd()
