@@ -24,6 +24,7 @@ import trio
 from epmdless.cluster.peers import MAX_NAMES, Known, LookError, Peer, Say
 from epmdless.cluster.sources.gathered import Gathered
 from epmdless.cluster.sources.polling import poll
+from epmdless.cluster.sources.system_dns import SystemDns
 from epmdless.config import DnsSource
 from epmdless.resolve.dns_client import DNS_PORT, AddressType, DnsClient, DnsError, SrvAnswer
 
@@ -38,7 +39,7 @@ ADDRESS_TYPES: dict[Literal["ipv4", "ipv6"], AddressType] = {"ipv4": "A", "ipv6"
 
 
 class Client(Protocol):
-    """Who is asked; :class:`DnsClient` in production."""
+    """Who is asked; :class:`DnsClient` or :class:`SystemDns` in production."""
 
     async def ask_addresses(self, name: str, rdtype: AddressType) -> tuple[str, ...]:
         """The addresses of a domain name; raises DnsError."""
@@ -56,18 +57,25 @@ class DnsNames:
 
     def __init__(self, section: DnsSource, client: Client | None = None) -> None:
         self._section = section
-        self._client = client or DnsClient(
-            [address.endpoint(DNS_PORT) for address in section.servers],
-            timeout=section.timeout,
-            lifetime=section.lifetime,
-            tcp=section.tcp,
-            remedy="; name them in `servers` of the source of kind dns",
-        )
+        self._client: Client
+        if client is not None:
+            self._client = client
+        else:
+            self._client = self._new_client() if section.servers else SystemDns(self._new_client)
         self._first_look: float | None = None
         self._turns = trio.CapacityLimiter(MAX_QUESTIONS)
         types = [ADDRESS_TYPES[family] for family in section.families]
         self._domains = [[_Question(name, each, section) for each in types] for name in section.addresses]
         self._domains += [[_Question(name, "SRV", section)] for name in section.srv]
+
+    def _new_client(self) -> DnsClient:
+        return DnsClient(
+            [address.endpoint(DNS_PORT) for address in self._section.servers],
+            timeout=self._section.timeout,
+            lifetime=self._section.lifetime,
+            tcp=self._section.tcp,
+            remedy="; name them in `servers` of the source of kind dns",
+        )
 
     async def run(self, say: Say) -> None:
         """Ask, again and again."""

@@ -13,6 +13,7 @@ from epmdless.cluster.peers import LookError
 from epmdless.cluster.sources import hosts_erlang
 from epmdless.cluster.sources.gathered import Gathered
 from epmdless.cluster.sources.listing import WatchedList
+from epmdless.cluster.sources.system_dns import SystemDns
 from epmdless.config import EpmdSource
 from epmdless.resolve.dns_client import AddressType, DnsClient, DnsError
 
@@ -28,7 +29,7 @@ DNS_LIFETIME = 3.0
 
 
 class AddressClient(Protocol):
-    """Who is asked for addresses; :class:`DnsClient` in production."""
+    """Who is asked for addresses; :class:`SystemDns` in production."""
 
     async def ask_addresses(self, name: str, rdtype: AddressType) -> tuple[str, ...]:
         """The addresses of a domain name; raises DnsError."""
@@ -51,8 +52,7 @@ class Hosts:
         self._listed = section.hosts
         self._client = client
         if section.dns and client is None:
-            remedy = ", which `dns` of the source of kind epmd needs"
-            self._client = DnsClient([], timeout=DNS_TIMEOUT, lifetime=DNS_LIFETIME, remedy=remedy)
+            self._client = SystemDns(_new_client)
         types: tuple[AddressType, ...] = ("A", "AAAA")
         self._questions = {
             (name, rdtype): Gathered[str](GATHER_SECONDS, section.poll)
@@ -101,3 +101,8 @@ class Hosts:
             self._in_file = await file.look()
         except LookError as error:
             problems.append(error)
+
+
+def _new_client() -> DnsClient:
+    remedy = ", which `dns` of the source of kind epmd needs"
+    return DnsClient([], timeout=DNS_TIMEOUT, lifetime=DNS_LIFETIME, remedy=remedy)
