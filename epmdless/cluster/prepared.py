@@ -9,7 +9,7 @@ from epmdless.cluster.encryption import load_node_context
 from epmdless.cluster.groups import Group, Groups, common_cookie
 from epmdless.cluster.local_node import belongs
 from epmdless.cluster.peers import Source
-from epmdless.cluster.sources.build import Surroundings, build
+from epmdless.cluster.sources.build import Dated, Surroundings, build
 from epmdless.cluster.users import Users
 from epmdless.config import ClusterSection, SourceSection
 from epmdless.net.tls.contexts import Certificates, TlsFiles
@@ -23,7 +23,8 @@ class Prepared:
 
     :ivar nodes: which registered nodes are joined.
     :ivar users: whose processes may be nodes.
-    :ivar sources: by name; those whose section is the running one's are not made anew.
+    :ivar sources: by name; those whose section is the running one's are not made anew, unless what they were
+        made with besides, as a secret in a file, has changed.
     :ivar certificates: for TLS with nodes; None: without it.
     """
 
@@ -71,9 +72,15 @@ def prepare(
     sources = {}
     for name, wanted in section.source.items():
         kept = running.get(name)
-        sources[name] = kept if kept and kept[0] == wanted else (wanted, build(name, wanted, around, file))
+        if kept is None or kept[0] != wanted or not _is_up_to_date(kept[1], around):
+            kept = wanted, build(name, wanted, around, file)
+        sources[name] = kept
     nodes = tuple(map(Glob, section.nodes))
     return Prepared(section, groups, nodes, users, sources, certificates)
+
+
+def _is_up_to_date(source: Source, around: Surroundings) -> bool:
+    return not isinstance(source, Dated) or source.is_up_to_date(around)
 
 
 def _certificates(section: ClusterSection, file: str) -> Certificates | None:

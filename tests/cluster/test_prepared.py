@@ -9,7 +9,7 @@ import pytest
 
 from epmdless.cluster import prepared as preparing
 from epmdless.cluster.prepared import Prepared, prepare
-from epmdless.cluster.sources.build import Surroundings
+from epmdless.cluster.sources.build import Surroundings, build
 from epmdless.config import SourceSection, decode
 from epmdless.errors import ConfigError
 from epmdless.metrics import Metrics
@@ -67,6 +67,39 @@ def test_sources_that_stay_as_they_are_are_not_made_anew(tmp_path: Path, builds:
     assert list(after.sources) == ["new", "dns", "file"]
     assert after.sources["dns"] is before.sources["dns"]
     assert after.sources["file"][1] is not before.sources["file"][1]
+
+
+def test_a_secret_that_was_changed_is_taken_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preparing, "build", build)
+    cookie(tmp_path / "cookie")
+    secret = cookie(tmp_path / "secret")
+    gossip = f'[cluster.source.near]\nkind = "gossip"\nsecret_file = "{secret}"\n'
+    before = prepared(whole(tmp_path, more=gossip))
+    assert before is not None
+    same = prepared(whole(tmp_path, more=gossip), before)
+    assert same is not None
+    assert same.sources["near"] is before.sources["near"]
+    secret.write_text("another\n")
+    after = prepared(whole(tmp_path, more=gossip), before)
+    assert after is not None
+    assert after.sources["near"][1] is not before.sources["near"][1]
+    secret.chmod(0o644)
+    with pytest.raises(ConfigError, match=r"cluster\.source\.near\.secret_file"):
+        prepared(whole(tmp_path, more=gossip), before)
+
+
+@pytest.mark.parametrize(("key", "goes_on"), [("local = true", False), ('hosts = ["b1.test"]', True)])
+def test_a_host_that_is_called_otherwise_names_its_nodes_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, goes_on: bool
+) -> None:
+    monkeypatch.setattr(preparing, "build", build)
+    cookie(tmp_path / "cookie")
+    text = whole(tmp_path, more=f'[cluster.source.here]\nkind = "epmd"\n{key}\n')
+    before = prepared(text)
+    assert before is not None
+    after = prepare(decode(text, FILE).cluster, replace(AROUND, own_host="h2.test"), FILE, before.sources)
+    assert after is not None
+    assert (after.sources["here"] is before.sources["here"]) == goes_on
 
 
 @pytest.mark.parametrize("key", ["cluster.cookie_file", "cluster.group.web.cookie_file"])

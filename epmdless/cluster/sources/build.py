@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from epmdless.cluster.peers import Source
 from epmdless.config import (
@@ -36,6 +37,14 @@ class Surroundings:
     environ: Mapping[str, str]
     own_host: str
     local_nodes: Callable[[], Sequence[str]]
+
+
+@runtime_checkable
+class Dated(Protocol):
+    """A source that took in more than its section when it was made."""
+
+    def is_up_to_date(self, around: Surroundings) -> bool:
+        """Whether it would be made the same again. Blocks as long as reading a small file takes."""
 
 
 def build(name: str, section: SourceSection, around: Surroundings, file: str) -> Source:

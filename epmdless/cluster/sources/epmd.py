@@ -64,6 +64,10 @@ class EpmdNames:
         self._asked: dict[str, _Host] = {}
         self._local = [self._host(LOCAL_ADDRESS, around.own_host)] if section.local else []
 
+    def is_up_to_date(self, around: Surroundings) -> bool:
+        """Whether nodes of this host are still called after the same host."""
+        return not self._section.local or around.own_host == self._around.own_host
+
     async def run(self, say: Say) -> None:
         """Ask, again and again."""
         await poll(self.look, self._section.poll, say)

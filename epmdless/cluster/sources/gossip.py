@@ -78,8 +78,17 @@ class Gossip:
             except ValueError as error:
                 raise ConfigError(file, f"{key}.secret_file", f"{section.secret_file}: {error}") from None
         self._section = section
+        self._key = secret
         self._mouth = _Mouth(section, around, secret, rng)
         self._ears = _Ears(section, around, secret)
+
+    def is_up_to_date(self, _around: Surroundings) -> bool:
+        """Whether its secret is the one in the file: whoever changes it reloads us."""
+        path = self._section.secret_file
+        try:
+            return path is None or key_of(_read_secret(path)) == self._key
+        except ValueError:
+            return False
 
     async def run(self, say: Say) -> None:
         """Speak and listen; see :class:`Source`.
