@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Callable, Sequence
@@ -31,6 +32,9 @@ COMPLAINT_LINES = 3
 """Of those, lines that an error repeats: the last one of psql's may be no more than a ``^``."""
 
 COMPLAINT_CHARACTERS = 300
+
+_CREDENTIALS = re.compile(r"://[^\s\"']*@")
+"""Of a URL: psql, for one, repeats the one that it was given where it cannot use it."""
 
 GRACE_SECONDS = 0.5
 """From SIGTERM to SIGKILL, once the program's own time is over."""
@@ -55,7 +59,8 @@ class Ended(NamedTuple):
 
     :ivar status: its exit status; negative: the signal that ended it.
     :ivar output: all that it wrote to its standard output.
-    :ivar complaint: the last lines of its standard error, as one that a terminal can bear.
+    :ivar complaint: the last lines of its standard error, as one that a terminal can bear, and without the
+        user and password of a URL.
     """
 
     status: int
@@ -186,7 +191,7 @@ class _Hearing:
         """The last lines of its standard error."""
         lines = [line.strip() for line in self._complaint.decode(errors="replace").splitlines()]
         text = "; ".join([line for line in lines if line][-COMPLAINT_LINES:])
-        return printable(text)[:COMPLAINT_CHARACTERS]
+        return printable(_CREDENTIALS.sub("://…@", text))[:COMPLAINT_CHARACTERS]
 
 
 async def _wait_for_end(pid: int) -> _End:

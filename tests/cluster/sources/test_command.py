@@ -165,6 +165,16 @@ async def test_the_last_lines_of_a_complaint_are_told_as_one() -> None:
     assert error.detail == r"/bin/sh: exit status 1: two; three; \x1b[2Jfour�"
 
 
+@pytest.mark.parametrize("password", ["s3cret", "s3@c/r:e#t"])
+async def test_a_password_in_a_url_is_not_repeated(password: str) -> None:
+    """psql takes what is no URL for it as the name of a database, and says that there is none such."""
+    script = """echo "FATAL:  database \\"postgress://app:$1@db.test/nodes\\" does not exist" >&2; exit 2"""
+    error = await failure(shell(script, password))
+    assert error.detail == (
+        '/bin/sh: exit status 2: FATAL:  database "postgress://…@db.test/nodes" does not exist'
+    )
+
+
 async def test_of_an_endless_complaint_the_end_is_kept() -> None:
     script = f"import sys; sys.stderr.write('x' * {KEPT_COMPLAINT * 20} + '\\nthe end\\n'); sys.exit(1)"
     error = await failure(source(sys.executable, "-c", script))
