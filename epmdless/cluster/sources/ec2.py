@@ -77,7 +77,7 @@ class Ec2Instances:
     async def look(self) -> Sequence[Peer]:
         """Ask once.
 
-        :raises LookError: there is no answer.
+        :raises LookError: there is no answer; or no instance has what makes a name.
         """
         wanted = {f"tag:{key}": value for key, value in self._section.tags.items()}
         if self._section.own_group:
@@ -85,8 +85,11 @@ class Ec2Instances:
         filters = [{"Name": name, "Values": [value]} for name, value in wanted.items()]
         filters.append({"Name": "instance-state-name", "Values": list(self._section.states)})
         peers: list[Peer] = []
+        count = 0
 
         def take(page: Instances) -> str:
+            nonlocal count
+            count += sum(len(reservation.instances) for reservation in page.reservations)
             peers.extend(self._named(page))
             if len(peers) > MAX_NAMES:
                 raise LookError("too_many", f"more than {MAX_NAMES} instances")
@@ -95,12 +98,18 @@ class Ec2Instances:
         await self._aws.ask_all(
             "describe_instances", Instances, take, "NextToken", Filters=filters, MaxResults=PAGE_INSTANCES
         )
+        if count and not peers:
+            hint = "address" if self._by_address else "DNS name: are DNS hostnames enabled in the VPC?"
+            raise LookError("malformed", f"none of {count} instances has a private {hint}")
         return peers
 
+    @property
+    def _by_address(self) -> bool:
+        return self._section.names == "private_ip"
+
     def _named(self, page: Instances) -> list[Peer]:
-        by_address = self._section.names == "private_ip"
         found = [each for reservation in page.reservations for each in reservation.instances]
-        hosts = [each.private_ip_address if by_address else each.private_dns_name for each in found]
+        hosts = [each.private_ip_address if self._by_address else each.private_dns_name for each in found]
         return [Peer(f"{self._section.basename}@{host}") for host in hosts if host]
 
     async def _own_group(self) -> str:

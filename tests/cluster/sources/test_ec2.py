@@ -154,6 +154,22 @@ async def test_instances_without_a_name_are_left_out() -> None:
         assert await make(at(server), tags={"a": "b"}, timeout=20).look() == [Peer("app@ip-0.internal")]
 
 
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ("private_dns", "private DNS name: are DNS hostnames enabled in the VPC?"),
+        ("private_ip", "private address"),
+    ],
+)
+async def test_instances_that_all_lack_a_name_are_not_nobody(names: str, said: str) -> None:
+    """As those of a VPC without DNS hostnames."""
+    answer = described(0, 2).replace(b"ip-0.internal", b"").replace(b"ip-1.internal", b"")
+    async with serving(pages(answer)) as server:
+        with pytest.raises(LookError) as caught:
+            await make(at(server), tags={"a": "b"}, timeout=20, names=names).look()
+    assert (caught.value.reason, caught.value.detail) == ("malformed", f"none of 2 instances has a {said}")
+
+
 @pytest.mark.parametrize("answer", [b"", b"<html>", b"{}", b"<a/>" * 2, b"\xff"])
 async def test_what_is_no_answer(answer: bytes) -> None:
     async with serving(pages(answer, answer)) as server:
