@@ -36,9 +36,15 @@ REFILL_PAUSE = 0.02
 """Seconds between the taking of a ready connection and the making of the next: a TLS handshake takes both
 ends a millisecond, which the link that is set up meanwhile would wait for."""
 
-SESSION_SECONDS = 300.0
-"""How long a ticket is used before a newer one is looked at: Python takes a millisecond to show it. OpenSSL's
-tickets are good for two hours."""
+SESSION_SECONDS = 3600.0
+"""How long a ticket is used before a newer one is looked at. OpenSSL's tickets are good for two hours."""
+
+MOST_LOOKS = 16
+"""Looks at tickets, in a row; then one in LOOK_SECONDS. Python before 3.12.8 and 3.13.1, and each 3.11, never
+frees what it copies for one: some 6.5 KB (python/cpython#116810). Not all proxies give tickets, or know each
+other's where several are behind one address."""
+
+LOOK_SECONDS = 900.0
 
 MOST_CONNECTING = 32
 """New connections to one gateway at a time: it has room for a few hundred handshakes, and gives up the oldest
@@ -102,6 +108,8 @@ class FarGateway:
         self._session: ssl.SSLSession | None = None
         self._session_of: ssl.SSLContext | None = None
         self._session_at = 0.0
+        self._looks = float(MOST_LOOKS)
+        self._looked_at = 0.0
 
     @property
     def ready(self) -> int:
@@ -313,9 +321,20 @@ class FarGateway:
         now = trio.current_time()
         if self._session_of is connection.tls.context and now - self._session_at < SESSION_SECONDS:
             return
+        if not self._may_look(now):
+            return
         session = connection.tls.session
         if session is not None and session.has_ticket:
             self._session, self._session_of, self._session_at = session, connection.tls.context, now
+
+    def _may_look(self, now: float) -> bool:
+        """Take one of the looks at a ticket that there may be."""
+        self._looks = min(self._looks + (now - self._looked_at) / LOOK_SECONDS, MOST_LOOKS)
+        self._looked_at = now
+        if self._looks < 1:
+            return False
+        self._looks -= 1
+        return True
 
     def note_silent(self) -> None:
         """Hear that it did not answer while another gateway did."""
@@ -378,7 +397,6 @@ class FarGateway:
         return self._set_aside(explain(error, peer=str(self.where), side="client").text)
 
     async def _request(self, connection: Connection, host: str, port: int, link: str | None) -> None:
-        self._keep_session(connection)
         reader = ResponseReader("CONNECT")
         request = encode_connect(host, port, link=link, credentials=self._standing().credentials)
         response = await _exchange(connection, request, reader)

@@ -1,13 +1,14 @@
 """Ready connections: kept, used, refilled, replaced; and what becomes of those that end."""
 
 import gc
+import ssl
 
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from epmdless import metrics
-from epmdless.hop.gateway import FIRST_BACK_OFF, REFILL_PAUSE, YOUNG
+from epmdless.hop.gateway import FIRST_BACK_OFF, LOOK_SECONDS, MOST_LOOKS, REFILL_PAUSE, YOUNG
 from epmdless.hop.race import Tunnel
 from tests.hop.scripted import (
     World,
@@ -187,6 +188,27 @@ async def test_a_gateway_that_knows_its_old_tickets_no_more_gives_new_ones(
         assert gateway.resumed == 0
         end(await world.hop.tunnel(HOST, 9001))
         assert gateway.resumed == 1
+
+
+async def test_looks_at_tickets_are_few_where_there_are_none(
+    mock_clock: MockClock, certified: Certified, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = 0
+
+    def look(tls: ssl.SSLObject) -> None:
+        nonlocal looks
+        looks += 1
+
+    monkeypatch.setattr(ssl.SSLObject, "session", property(look))
+    gateway = scripted(certified)
+    async with hop_to_scripted(gateway, certified=certified, ready=0) as world:
+        for _ in range(2 * MOST_LOOKS):
+            end(await world.hop.tunnel(HOST, 9001))
+        assert looks == MOST_LOOKS
+        mock_clock.jump(LOOK_SECONDS + 1)
+        for _ in range(2):
+            end(await world.hop.tunnel(HOST, 9001))
+        assert looks == MOST_LOOKS + 1
 
 
 async def test_a_ticket_is_of_its_own_certificates(mock_clock: MockClock, certified: Certified) -> None:
