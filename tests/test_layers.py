@@ -73,6 +73,7 @@ SAME_LAYER = {
     ("render", "config"),  # files name the ports that a configuration has by default
     ("render", "schemes"),  # a name must promise the port that stands beside it
     ("resolve", "log"),
+    ("resolve", "net"),  # the file of the system's DNS servers is watched as every file is
     ("links", "net"),  # the pump turns in net's loop, over net's TLS
     ("links", "log"),
     ("hop", "net"),

@@ -24,9 +24,9 @@ import trio
 from epmdless.cluster.peers import MAX_NAMES, Known, LookError, Peer, Say
 from epmdless.cluster.sources.gathered import Gathered
 from epmdless.cluster.sources.polling import poll
-from epmdless.cluster.sources.system_dns import SystemDns
 from epmdless.config import DnsSource
 from epmdless.resolve.dns_client import DNS_PORT, AddressType, DnsClient, DnsError, SrvAnswer
+from epmdless.resolve.dns_system import SystemDns
 
 MAX_QUESTIONS = 32
 """Under way at once, each with a socket."""

@@ -13,9 +13,9 @@ from epmdless.cluster.peers import LookError
 from epmdless.cluster.sources import hosts_erlang
 from epmdless.cluster.sources.gathered import Gathered
 from epmdless.cluster.sources.listing import WatchedList
-from epmdless.cluster.sources.system_dns import SystemDns
 from epmdless.config import EpmdSource
 from epmdless.resolve.dns_client import AddressType, DnsClient, DnsError
+from epmdless.resolve.dns_system import SystemDns
 
 MAX_HOSTS = 1024
 """That are asked at every look; a list with more is a mistake."""

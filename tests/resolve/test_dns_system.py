@@ -9,13 +9,15 @@ import pytest
 
 from epmdless.addresses import Endpoint
 from epmdless.cluster.peers import Peer
-from epmdless.cluster.sources import dns, hosts, system_dns
+from epmdless.cluster.sources import dns, hosts
 from epmdless.cluster.sources.dns import DnsNames
 from epmdless.cluster.sources.hosts import Hosts
 from epmdless.config import DnsSource, EpmdSource
 from epmdless.config.values import Duration
 from epmdless.errors import ConfigError
-from epmdless.resolve.dns_client import AddressType, DnsClient
+from epmdless.resolve import dns_system, srv_source
+from epmdless.resolve.dns_client import AddressType, DnsClient, SrvAnswer
+from epmdless.resolve.srv_records import SrvRecord
 
 
 class Answering(DnsClient):
@@ -34,6 +36,9 @@ class Answering(DnsClient):
     async def ask_addresses(self, name: str, rdtype: AddressType) -> tuple[str, ...]:
         return self._servers if rdtype == "A" else ()
 
+    async def ask_srv(self, name: str) -> SrvAnswer:
+        return SrvAnswer(tuple(SrvRecord(0, 0, 9001, server) for server in self._servers), 60)
+
 
 Name = Callable[[str], object]
 """Makes the file name other servers."""
@@ -43,8 +48,8 @@ Name = Callable[[str], object]
 def name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Name:
     Answering.path, Answering.made = tmp_path / "resolv.conf", 0
     Answering.path.write_text("10.0.0.2")
-    monkeypatch.setattr(system_dns, "RESOLV_CONF", str(Answering.path), raising=False)
-    for module in (dns, hosts):
+    monkeypatch.setattr(dns_system, "RESOLV_CONF", str(Answering.path))
+    for module in (dns, hosts, srv_source):
         monkeypatch.setattr(module, "DnsClient", Answering)
     return Answering.path.write_text
 
@@ -56,6 +61,13 @@ async def test_names_are_asked_of_the_servers_that_it_names_by_now(name: Name) -
     assert await source.look() == (Peer("app@10.0.0.2"),)
     name("10.0.0.30")
     assert await source.look() == (Peer("app@10.0.0.30"),)
+
+
+async def test_srv_records_are_asked_of_the_servers_that_it_names_by_now(name: Name) -> None:
+    source = srv_source.DnsSource([], timeout=1, lifetime=1)
+    assert [record.target for record in (await source.ask("a.test")).records] == ["10.0.0.2"]
+    name("10.0.0.30")
+    assert [record.target for record in (await source.ask("a.test")).records] == ["10.0.0.30"]
 
 
 async def test_hosts_are_asked_of_the_servers_that_it_names_by_now(name: Name) -> None:
