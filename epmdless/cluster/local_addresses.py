@@ -63,7 +63,7 @@ class Listeners:
                 self._read()
             if port in self._found or self._began >= asked:
                 return self._found.get(port) or list(NOBODY_SEEN)
-            await trio.sleep(self._due - trio.current_time())
+            await trio.sleep_until(self._due)
 
     def user_now(self, address: str, port: int) -> int | None:
         """Who listens there at this very moment, whatever was read before; None: not known."""
