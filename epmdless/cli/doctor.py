@@ -130,10 +130,9 @@ def _plan(node: str, found: Config, cookie: bytes | None, epmd_port: int, *, ask
 
 
 def _walk(plan: Plan, found: Config, watch: Watch = lambda _: None) -> Report:
-    import trio
-
     from epmdless import log as logs
+    from epmdless.cli import waiting
     from epmdless.doctor.walk import walk
 
     # What a resolver has to complain of is in the report.
-    return trio.run(walk, plan, logs.configure("error", found.log.format), watch)
+    return waiting.run(walk, plan, logs.configure("error", found.log.format), watch)

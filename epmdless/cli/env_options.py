@@ -115,6 +115,7 @@ def _asked(options: EnvOptions, environ: Mapping[str, str], configured: str | No
     """The facts and the host part."""
     import trio
 
+    from epmdless.cli import waiting
     from epmdless.platforms.facts import FACTS_SECONDS, PLATFORMS
     from epmdless.platforms.gather import full_name, gather
 
@@ -130,7 +131,7 @@ def _asked(options: EnvOptions, environ: Mapping[str, str], configured: str | No
             return facts, await full_name(end - trio.current_time())
         return facts, host
 
-    return trio.run(ask)
+    return waiting.run(ask)
 
 
 def to_json(facts: Facts, plan: Plan) -> dict[str, Any]:

@@ -98,6 +98,7 @@ def _check(
     """Ask all gateways of all these hops at once."""
     import trio
 
+    from epmdless.cli import waiting
     from epmdless.cli.hop_table import Checked
     from epmdless.hop.probe import probe_hop
 
@@ -111,7 +112,7 @@ def _check(
             for name, standing in standings.items():
                 nursery.start_soon(one, name, standing)
 
-    trio.run(main)
+    waiting.run(main)
     return [Checked(name, standing, reports[name]) for name, standing in standings.items()]
 
 

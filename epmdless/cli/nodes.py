@@ -103,14 +103,13 @@ def _zone_and_servers(
 
 def _ask(zone: str, servers: Sequence[Endpoint], service: str) -> list[Lease]:
     """The leases that count, by name. Raises EpmdlessError."""
-    import trio
-
+    from epmdless.cli import waiting
     from epmdless.publish.lease import live_leases_untrusted
     from epmdless.resolve.dns_client import DnsClient
 
     remedy = "; name one with --server"
     client = DnsClient(servers, timeout=TIMEOUT, lifetime=LIFETIME, tcp=True, remedy=remedy)
-    texts = trio.run(client.ask_txt, f"_{service}._tcp.{zone}.")
+    texts = waiting.run(client.ask_txt, f"_{service}._tcp.{zone}.")
     return live_leases_untrusted(texts, time.time())
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import trio
 
 from epmdless import log as logs
-from epmdless.cli import ask, queries
+from epmdless.cli import ask, queries, waiting
 from epmdless.config import Config
 from epmdless.errors import EpmdlessError
 from epmdless.metrics import Metrics
@@ -59,7 +59,7 @@ def walk_chain(name: NodeName, config: Config, epmd_port: int) -> Walk:
     log = logs.configure("error", config.log.format)
     registrations = ListedRegistrations(name.host, epmd_port)
     chain = build_chain(config.resolve, Registry(), Metrics(), log, registered=registrations)
-    steps = trio.run(chain.explain, Query(name.alive, host))
+    steps = waiting.run(chain.explain, Query(name.alive, host))
     last = steps[-1].outcome
     described = tuple((step.resolver, _describe(step, registrations)) for step in steps)
     if isinstance(last, Found):
