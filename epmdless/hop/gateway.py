@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import ssl
 from collections import deque
 from collections.abc import Callable
 from socket import IPPROTO_TCP, TCP_NODELAY
@@ -13,6 +12,7 @@ import trio
 
 from epmdless.config import HopSection, HostPort
 from epmdless.errors import LocalProtocolError, RemoteProtocolError
+from epmdless.hop.tickets import Tickets
 from epmdless.hop.trouble import HopError, Trouble, trouble_of
 from epmdless.log import Log
 from epmdless.net.dialing import DialError, dial
@@ -35,16 +35,6 @@ each at once, full or with nothing behind it, must not be dialled without a paus
 REFILL_PAUSE = 0.02
 """Seconds between the taking of a ready connection and the making of the next: a TLS handshake takes both
 ends a millisecond, which the link that is set up meanwhile would wait for."""
-
-SESSION_SECONDS = 3600.0
-"""How long a ticket is used before a newer one is looked at. OpenSSL's tickets are good for two hours."""
-
-MOST_LOOKS = 16
-"""Looks at tickets, in a row; then one in LOOK_SECONDS. Python before 3.12.8 and 3.13.1, and each 3.11, never
-frees what it copies for one: some 6.5 KB (python/cpython#116810). Not all proxies give tickets, or know each
-other's where several are behind one address."""
-
-LOOK_SECONDS = 900.0
 
 MOST_CONNECTING = 32
 """New connections to one gateway at a time: it has room for a few hundred handshakes, and gives up the oldest
@@ -105,11 +95,7 @@ class FarGateway:
         self._ready: deque[_Ready] = deque()
         self._wanted = trio.Event()
         self._connecting = trio.CapacityLimiter(MOST_CONNECTING)
-        self._session: ssl.SSLSession | None = None
-        self._session_of: ssl.SSLContext | None = None
-        self._session_at = 0.0
-        self._looks = float(MOST_LOOKS)
-        self._looked_at = 0.0
+        self._tickets = Tickets()
 
     @property
     def ready(self) -> int:
@@ -173,7 +159,7 @@ class FarGateway:
         standing = self._standing()
         section = standing.section
         if self._ready:
-            self._keep_session(self._ready[-1].connection)
+            self._keep_ticket(self._ready[-1].connection)
         for ready in [each for each in self._ready if each.until <= trio.current_time()]:
             self._forget(ready)
         while len(self._ready) < section.ready or self.problem:
@@ -295,12 +281,12 @@ class FarGateway:
         assert tls is not None, "certificates come from there"
         context = certificates.context
         if self._ready:
-            self._keep_session(self._ready[-1].connection)
+            self._keep_ticket(self._ready[-1].connection)
         connection = TlsConnection(
             sock,
             context,
             server_hostname=(tls.server_name or self.where.host).removesuffix("."),
-            session=self._session if self._session_of is context else None,
+            session=self._tickets.session_of(context),
         )
         try:
             await connection.handshake()
@@ -311,30 +297,12 @@ class FarGateway:
             sock.close()
             raise
         if not connection.tls.session_reused:
-            self._session_of = None  # the gateway began anew, and so do we, by its next ticket
+            self._tickets.forget()  # the gateway began anew, and so do we, by its next ticket
         return connection
 
-    def _keep_session(self, connection: Connection) -> None:
-        """Keep the newest ticket, by which the next handshake is shorter; it comes with the first read."""
-        if not isinstance(connection, TlsConnection):
-            return
-        now = trio.current_time()
-        if self._session_of is connection.tls.context and now - self._session_at < SESSION_SECONDS:
-            return
-        if not self._may_look(now):
-            return
-        session = connection.tls.session
-        if session is not None and session.has_ticket:
-            self._session, self._session_of, self._session_at = session, connection.tls.context, now
-
-    def _may_look(self, now: float) -> bool:
-        """Take one of the looks at a ticket that there may be."""
-        self._looks = min(self._looks + (now - self._looked_at) / LOOK_SECONDS, MOST_LOOKS)
-        self._looked_at = now
-        if self._looks < 1:
-            return False
-        self._looks -= 1
-        return True
+    def _keep_ticket(self, connection: Connection) -> None:
+        if isinstance(connection, TlsConnection):
+            self._tickets.keep(connection.tls)
 
     def note_silent(self) -> None:
         """Hear that it did not answer while another gateway did."""
@@ -400,7 +368,7 @@ class FarGateway:
         reader = ResponseReader("CONNECT")
         request = encode_connect(host, port, link=link, credentials=self._standing().credentials)
         response = await _exchange(connection, request, reader)
-        self._keep_session(connection)
+        self._keep_ticket(connection)
         if 200 <= response.status < 300:
             connection.put_back(reader.rest)
             self._answered()

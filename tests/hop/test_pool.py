@@ -8,8 +8,9 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from epmdless import metrics
-from epmdless.hop.gateway import FIRST_BACK_OFF, LOOK_SECONDS, MOST_LOOKS, REFILL_PAUSE, YOUNG
+from epmdless.hop.gateway import FIRST_BACK_OFF, REFILL_PAUSE, YOUNG
 from epmdless.hop.race import Tunnel
+from epmdless.hop.tickets import LOOK_SECONDS, MOST_LOOKS
 from tests.hop.scripted import (
     World,
     hangs_up_at_once,
