@@ -52,6 +52,15 @@ def _split_port(text: str) -> tuple[str, str | None]:
     return text, None
 
 
+def is_address(host: str) -> bool:
+    """Whether a host is given by its IP address."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
 def parse_port(text: str, lowest: int = 0) -> int:
     """Read a TCP port; 0 means "the kernel chooses" where the caller allows it.
 

@@ -13,12 +13,12 @@ Found out with plain ``erl`` and ``mix release``, OTP 25 and 27:
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from epmdless.addresses import is_address
 from epmdless.errors import EpmdlessError
 from epmdless.names import MAX_NAME_CHARACTERS, is_transient
 from epmdless.schemes import Scheme
@@ -195,7 +195,7 @@ def is_host_part(text: str) -> bool:
     """Whether nodes with long names can have it after the ``@``: an address, or a domain name with a dot."""
     if "%" in text:
         return False  # an address that means something on one host alone
-    if _is_address(text):
+    if is_address(text):
         return True
     is_number = text.rpartition(".")[2].isdigit()
     return len(text) <= 253 and not is_number and _DOMAIN.fullmatch(text) is not None
@@ -221,15 +221,7 @@ def _flags(node: str, port: int, wanted: Wanted, environ: Mapping[str, str], res
 def _is_reached_by_ipv6(host: str, address: str) -> bool:
     """Whether others dial an IPv6 address: the host part, or where it is a name, what that stands for. A node
     listens on one version of IP alone."""
-    return ":" in host or (":" in address and not _is_address(host))
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
+    return ":" in host or (":" in address and not is_address(host))
 
 
 def export_lines(plan: Plan) -> str:

@@ -9,10 +9,11 @@ from dataclasses import replace
 
 import trio
 
+from epmdless.addresses import is_address
 from epmdless.config import RouteSection
 from epmdless.doctor.reaching import shown
 from epmdless.doctor.report import LIMITS, Finding
-from epmdless.net.dialing import MAX_ADDRESSES, Address, is_address
+from epmdless.net.dialing import MAX_ADDRESSES, Address
 
 _ITSELF = ("localhost", "localhost.localdomain", "ip6-localhost")
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
+from epmdless.addresses import is_address
 from epmdless.doctor.report import Finding
 from epmdless.names import NodeName, is_node_name, is_transient
-from epmdless.net.dialing import is_address
 from epmdless.schemes import Scheme
 
 _AS_ERL_TAKES_IT = re.compile(r"[\w-]+")

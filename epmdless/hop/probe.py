@@ -16,11 +16,12 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 import trio
 
+from epmdless.addresses import is_address
 from epmdless.config import HostPort
 from epmdless.errors import EpmdlessError, RemoteProtocolError
 from epmdless.hop.gateway import READ_SIZE, Connection, Standing
 from epmdless.hop.trouble import trouble_of
-from epmdless.net.dialing import DialError, dial, is_address
+from epmdless.net.dialing import DialError, dial
 from epmdless.net.plain import PlainConnection, send_all
 from epmdless.net.tls.connection import TlsConnection
 from epmdless.net.tls.identity import peer_certificate, peer_names, peer_not_after

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import ipaddress
 import os
 import socket
 from collections.abc import Callable, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 
 import trio
 
+from epmdless.addresses import is_address
 from epmdless.net.lookups import addresses_of
 
 ATTEMPT_DELAY = 0.25
@@ -77,15 +77,6 @@ async def dial_first(addresses: Sequence[Address]) -> trio.socket.SocketType:
     if len(addresses) == 1:
         return await _connect(addresses[0])
     return await _race(_interleaved(addresses)[:MAX_ADDRESSES])
-
-
-def is_address(host: str) -> bool:
-    """Whether a host is given by its IP address."""
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 async def look_up(host: str, port: int) -> list[Address]:

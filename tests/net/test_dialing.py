@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import pytest
 import trio
 
-from epmdless.net.dialing import ATTEMPT_DELAY, MAX_ADDRESSES, DialError, dial, is_address
+from epmdless.addresses import is_address
+from epmdless.net.dialing import ATTEMPT_DELAY, MAX_ADDRESSES, DialError, dial
 from tests.support.link_sides import FarHost
 from tests.support.ports import closed_port
 from tests.support.relays import Hosts

@@ -15,13 +15,14 @@ from functools import partial
 
 import trio
 
+from epmdless.addresses import is_address
 from epmdless.cluster.peers import MAX_NAMES, Known, LookError, Peer, Say
 from epmdless.cluster.sources.build import Surroundings
 from epmdless.cluster.sources.hosts import AddressClient, Hosts
 from epmdless.cluster.sources.polling import poll
 from epmdless.config import EpmdSource
 from epmdless.names import is_transient
-from epmdless.net.dialing import DialError, dial_first, is_address, look_up
+from epmdless.net.dialing import DialError, dial_first, look_up
 from epmdless.resolve.far import FarEpmd, FarError, Stream
 
 LOCAL_ADDRESS = "127.0.0.1"
