@@ -95,7 +95,7 @@ class ZoneKeeper:
         """
         before = self._zone
         if before is not None and prepared is not None:
-            prepared = _at_last_address(prepared, before.prepared)
+            prepared = prepared.after(before.prepared)
         if before is not None and before.prepared == prepared:
             return
         if self._turn_scope is not None:
@@ -395,10 +395,3 @@ class ZoneKeeper:
     def _age(self) -> float:
         last = self._progress.last_success
         return float("inf") if last is None else trio.current_time() - last
-
-
-def _at_last_address(prepared: Prepared, before: Prepared) -> Prepared:
-    """A configuration with the address that the default route had last, until it is looked at again: there
-    may be no route just now."""
-    last = before.terms.addresses
-    return prepared.at(*last) if prepared.follows_route and before.follows_route and last else prepared

@@ -44,6 +44,12 @@ class Prepared:
         """The same, with this address of the target."""
         return replace(self, terms=replace(self.terms, addresses=(address,)))
 
+    def after(self, before: Prepared) -> Prepared:
+        """The same, with the address that the default route had before, until it is looked at again: there
+        may be no route just now."""
+        last = before.terms.addresses
+        return self.at(*last) if self.follows_route and before.follows_route and last else self
+
 
 def prepare(section: PublishSection | None, own_host: str, file: str) -> Prepared | None:
     """Load what a configuration names. Blocks as long as reading a small file takes.

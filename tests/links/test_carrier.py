@@ -174,6 +174,15 @@ async def test_nothing_is_left_of_a_pause_when_its_link_is_over(side: Side | Non
 # Ends.
 
 
+async def send_until_blocked(link: Link, near: Peer) -> None:
+    """Send frames from the near end until the far one takes no more."""
+    flow = link.flows and link.flows[0]
+    assert flow is not None
+    while not flow.blocked:
+        near.send(frame(1 << 16))
+        await trio.sleep(LOOK)
+
+
 async def test_a_link_that_one_side_closed_ends_though_the_other_takes_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -183,12 +192,7 @@ async def test_a_link_that_one_side_closed_ends_though_the_other_takes_nothing(
     async with carrying() as world:
         link, near, far = world.open(paced=False)
         near.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 14)
-        data = frame(1 << 16)
-        flow = link.flows and link.flows[0]
-        assert flow is not None
-        while not flow.blocked:
-            near.send(data)
-            await trio.sleep(LOOK)
+        await send_until_blocked(link, near)
         near.half_close()
         await until(lambda: link.flows is None)
         assert link.end is End.NEAR_CLOSED
@@ -205,11 +209,7 @@ async def test_a_link_on_which_one_side_takes_nothing_goes_on_for_as_long_as_nob
     monkeypatch.setattr(carrier, "HALF_CLOSED_SECONDS", 0.1)
     async with carrying() as world:
         link, near, far = world.open(paced=False)
-        flow = link.flows and link.flows[0]
-        assert flow is not None
-        while not flow.blocked:
-            near.send(frame(1 << 16))
-            await trio.sleep(LOOK)
+        await send_until_blocked(link, near)
         await trio.sleep(0.5)
         assert link.flows is not None
         near.sock.close()
